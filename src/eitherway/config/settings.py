@@ -1,0 +1,174 @@
+"""Every setting of the server, declared once.
+
+From a declaration come the command-line option, the environment variable, the TOML key, the Python keyword,
+the help text and the check. A new setting is a new field here and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+
+from eitherway.config.declare import Check, Setting, between, readable, setting, size_between, time_between
+from eitherway.config.values import GIB, KIB, MIB, parse_bind, parse_network
+
+HOUR = 3600.0  # seconds
+
+# The sections of the command line's help, in the order of the fields below.
+APPLICATION = "Application"
+ENGINE = "Engine"
+LISTENING = "Listening"
+LOGGING = "Logging"
+LIMITS = "Limits"
+TIMEOUTS = "Timeouts"
+PROXY = "Behind a proxy"
+
+ADDRESS = Check(
+    "host:port, [IPv6]:port, :port or unix:/path, with a port from 0 to 65535", readable(parse_bind), True
+)
+PEER = Check(
+    "an address, a network such as 10.0.0.0/8, 'unix', or '*'",
+    lambda text: text in ("unix", "*") or readable(parse_network)(text),
+    True,
+)
+MOUNT = Check(
+    "empty, or a path that begins with / and does not end with it",
+    lambda text: not text or (text.startswith("/") and not text.endswith("/")),
+    True,
+)
+MANY = between(1, 10_000_000)
+PATIENCE = time_between(0.001, 24 * HOUR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings in force. Made by `load`, which checks them; never changed after."""
+
+    app: str = setting(
+        "", APPLICATION, 'The application: "module:name", or a call, "module:factory()".', metavar="APP"
+    )
+    interface: str = setting(
+        "auto",
+        APPLICATION,
+        "What the application speaks; auto asks the application.",
+        choices=("auto", "wsgi", "asgi"),
+    )
+    chdir: str = setting(
+        "", APPLICATION, "Change to this directory before the application is imported.", metavar="DIR"
+    )
+    pythonpath: tuple[str, ...] = setting(
+        (),
+        APPLICATION,
+        "Import from this directory too. Repeat it, or put ':' between several.",
+        kind="paths",
+        metavar="DIR",
+    )
+
+    engine: str = setting(
+        "auto",
+        ENGINE,
+        "How requests wait. auto: threads for WSGI; uvloop, or else asyncio, for ASGI.",
+        choices=("auto", "sync", "threads", "gevent", "asyncio", "uvloop"),
+    )
+    threads: int = setting(
+        8,
+        ENGINE,
+        "Worker threads: of the engine threads, and for WSGI on asyncio and uvloop.",
+        check=between(1, 1024),
+    )
+
+    bind: tuple[str, ...] = setting(
+        ("127.0.0.1:8000",),
+        LISTENING,
+        "Listen on host:port, [::1]:port, :port or unix:/path; port 0 takes a free one. Repeatable.",
+        metavar="ADDRESS",
+        check=ADDRESS,
+        required=True,
+    )
+    backlog: int = setting(
+        2048, LISTENING, "Connections the kernel may hold until they are accepted.", check=between(1, 65535)
+    )
+    server_header: bool = setting(True, LISTENING, "Name the server in a Server header.")
+
+    access_log: str = setting(
+        "", LOGGING, "Write a line for every request; '-' is stdout, empty is off.", metavar="FILE"
+    )
+    access_format: str = setting(
+        "combined", LOGGING, "The form of the access log's lines.", choices=("combined", "json")
+    )
+    log_level: str = setting(
+        "info",
+        LOGGING,
+        "The least severe message that is written to stderr.",
+        choices=("debug", "info", "warning", "error"),
+    )
+
+    limit_request_line: int = setting(
+        8190, LIMITS, "Longest request line (else 414).", unit="bytes", check=size_between(64, MIB)
+    )
+    limit_request_fields: int = setting(
+        100, LIMITS, "Most header fields in a request (else 431).", check=between(1, 10_000)
+    )
+    limit_request_head: int = setting(
+        64 * KIB,
+        LIMITS,
+        "Largest head of a request (else 431).",
+        unit="bytes",
+        check=size_between(256, 16 * MIB),
+    )
+    limit_body: int = setting(
+        100 * MIB,
+        LIMITS,
+        "Largest body of a request (else 413); 0 is no limit.",
+        unit="bytes",
+        check=size_between(0, 1024 * GIB),
+    )
+    buffer_body: int = setting(
+        64 * KIB,
+        LIMITS,
+        "A body up to this size is collected before a thread or greenlet is taken.",
+        unit="bytes",
+        check=size_between(0, GIB),
+    )
+    limit_connections: int = setting(20_000, LIMITS, "Most connections open at once.", check=MANY)
+    limit_concurrency: int = setting(
+        4096, LIMITS, "Most requests running or queued at once (else 503 with Retry-After).", check=MANY
+    )
+    limit_keep_alive_requests: int = setting(10_000, LIMITS, "Most requests on one connection.", check=MANY)
+
+    head_timeout: float = setting(
+        10.0, TIMEOUTS, "Time to receive the head of a request (else 408).", unit="s", check=PATIENCE
+    )
+    body_timeout: float = setting(
+        30.0, TIMEOUTS, "Time to wait for more of the body of a request.", unit="s", check=PATIENCE
+    )
+    keep_alive_timeout: float = setting(
+        75.0, TIMEOUTS, "Time an idle connection stays open.", unit="s", check=PATIENCE
+    )
+    write_timeout: float = setting(
+        60.0, TIMEOUTS, "Time a client may go on taking no byte of its answer.", unit="s", check=PATIENCE
+    )
+    graceful_timeout: float = setting(
+        30.0,
+        TIMEOUTS,
+        "Time for running requests to finish when the server stops.",
+        unit="s",
+        check=time_between(0, 24 * HOUR),
+    )
+
+    root_path: str = setting(
+        "", PROXY, "The path that the application is mounted at.", metavar="PATH", check=MOUNT
+    )
+    forwarded_allow_ips: tuple[str, ...] = setting(
+        ("127.0.0.0/8", "::1", "unix"),
+        PROXY,
+        "Believe Forwarded and X-Forwarded-* from these: addresses, networks, unix, or '*' for any peer.",
+        metavar="PEERS",
+        check=PEER,
+    )
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {each.name: each.metadata["setting"] for each in fields(Config)}
+)

@@ -1,0 +1,109 @@
+"""asyncio: a task a request, on asyncio's own loop or another of its kind (uvloop).
+
+spawn: create a task. suspend: await a future. resume: set its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from eitherway.config import Config
+from eitherway.engines.base import Engine, Tick
+from eitherway.http.exchange import Exchange
+from eitherway.interfaces.base import Interface
+from eitherway.interfaces.bridge import ThreadPool, end_loop, keep_tasks, settle, suspend_thread
+from eitherway.net.poller import Poller
+
+_Task: type[asyncio.Task[Any]] = asyncio.Task
+
+
+class AsyncioEngine(Engine):
+    collects_bodies = False
+
+    def __init__(
+        self,
+        config: Config,
+        poller: Poller,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    ) -> None:
+        super().__init__(config, poller)
+        self._loop = new_loop()
+        self._call: Callable[[Exchange], Any]
+
+    def spawn(self, exchange: Exchange) -> None:
+        # Directly, not by the loop's factory: the exchange keeps the task.
+        exchange.task = _Task(self._call(exchange), loop=self._loop)
+
+    async def suspend(self, exchange: Exchange, direction: int) -> None:
+        future = self._loop.create_future()
+        if exchange.park(direction, lambda: settle(future)):
+            await future
+
+    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
+        loop = self._loop
+        self._call = interface
+        keep_tasks(loop)
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(interface.startup())
+            loop.add_reader(self.poller.fileno(), self.poller.turn, 0)
+            started()
+            self._keep_ticking(tick)
+            loop.run_forever()
+            loop.remove_reader(self.poller.fileno())
+            loop.run_until_complete(interface.shutdown())
+        finally:
+            self._end()
+
+    def _keep_ticking(self, tick: Tick) -> None:
+        self._loop.call_later(tick(), self._keep_ticking, tick)
+
+    def _end(self) -> None:
+        end_loop(self._loop)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+class OneAtATimeEngine(AsyncioEngine):
+    """sync, for ASGI: one request at a time, on a loop that serves the sockets meanwhile."""
+
+    def __init__(self, config: Config, poller: Poller) -> None:
+        super().__init__(config, poller)
+        self._queue: deque[Exchange] = deque()
+        self._current: asyncio.Task[None] | None = None
+
+    def spawn(self, exchange: Exchange) -> None:
+        self._queue.append(exchange)
+        if self._current is None:
+            self._start_next(None)
+
+    def _start_next(self, done: object) -> None:
+        self._current = None
+        if self._queue:
+            self._current = self._loop.create_task(self._call(self._queue.popleft()))
+            self._current.add_done_callback(self._start_next)
+
+
+class LoopAndThreadsEngine(AsyncioEngine):
+    """asyncio, for WSGI: the loop serves the sockets, a pool of threads runs the requests."""
+
+    collects_bodies = True
+    multithread = True
+
+    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
+        self._pool = ThreadPool(interface, self.config.threads)
+        super().run(interface, started, tick)
+
+    def spawn(self, exchange: Exchange) -> None:
+        self._pool.spawn(exchange)
+
+    def suspend(self, exchange: Exchange, direction: int) -> None:  # type: ignore[override]
+        suspend_thread(exchange, direction)
+
+    def _end(self) -> None:
+        self._pool.stop()
+        super()._end()

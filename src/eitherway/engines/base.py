@@ -1,0 +1,67 @@
+"""What an engine is: one concurrency model, as the three verbs spawn, suspend and resume, and a loop that watches
+the poller. Everything else about serving is the same in every model and lives elsewhere.
+
+`resume` has no method of its own: it is the callable that `suspend` gives to `Exchange.park`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from eitherway.config import Config
+from eitherway.http.exchange import Exchange
+from eitherway.interfaces.base import Interface
+from eitherway.net.poller import Poller
+
+Tick = Callable[[], float]
+
+
+class Engine(ABC):
+    """Runs the exchanges of one worker.
+
+    `collects_bodies`: small request bodies are to be read before an exchange is spawned, because a task is dear here.
+    """
+
+    collects_bodies = True
+    multithread = False
+
+    def __init__(self, config: Config, poller: Poller) -> None:
+        self.config = config
+        self.poller = poller
+
+    @abstractmethod
+    def spawn(self, exchange: Exchange) -> None:
+        """Begin the task of an exchange. Called by whoever turns the poller; must not block."""
+
+    @abstractmethod
+    def suspend(self, exchange: Exchange, direction: int) -> Any:
+        """Let others run until the exchange can go on in `direction`. In a task only; a coroutine in async engines."""
+
+    @abstractmethod
+    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
+        """Serve until `stop`: start the application up, call `started`, watch the poller, shut the application down.
+
+        `tick` is called again and again; it returns after how many seconds it wants to be called next.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Make `run` return. From any thread."""
+
+
+class Ticker:
+    """Calls `tick` when it is due, for loops that wait in the poller themselves."""
+
+    def __init__(self, tick: Tick) -> None:
+        self._tick = tick
+        self._due = 0.0
+
+    def wait(self) -> float:
+        """Call `tick` if it is due; seconds until it is due again."""
+        now = monotonic()
+        if now >= self._due:
+            self._due = now + self._tick()
+        return self._due - now

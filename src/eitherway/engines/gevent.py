@@ -1,0 +1,69 @@
+"""gevent: a greenlet a request, on gevent's hub; the application's blocking calls are monkey-patched to switch.
+
+spawn: switch to an idle greenlet, or a new one. suspend: switch to the hub. resume: have the hub switch back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import gevent
+from gevent.event import Event
+from greenlet import getcurrent, greenlet
+
+from eitherway.config import Config
+from eitherway.engines.base import Engine, Tick
+from eitherway.http.exchange import Exchange
+from eitherway.interfaces.base import Interface
+from eitherway.net.poller import Poller
+
+_KEPT = 1024  # idle greenlets; a crowd's are given back to the system
+_READ = 1  # libev's and libuv's bit for readable
+
+
+class GeventEngine(Engine):
+    def __init__(self, config: Config, poller: Poller) -> None:
+        super().__init__(config, poller)
+        self._hub = gevent.get_hub()
+        self._idle: list[greenlet] = []
+        self._stopped = Event()
+
+    def spawn(self, exchange: Exchange) -> None:
+        # In the hub, in which the poller is turned: it goes on here when the greenlet first switches away.
+        task = self._idle.pop() if self._idle else greenlet(self._work, self._hub)
+        task.switch(exchange)
+
+    def _work(self, exchange: Exchange) -> None:
+        idle = self._idle
+        task = getcurrent()
+        switch = self._hub.switch
+        while True:
+            self._call(exchange)
+            if len(idle) >= _KEPT:
+                return
+            idle.append(task)
+            exchange = switch()
+
+    def suspend(self, exchange: Exchange, direction: int) -> None:
+        if exchange.park(direction, partial(self._hub.loop.run_callback, getcurrent().switch)):
+            self._hub.switch()
+
+    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
+        self._call = interface
+        loop = self._hub.loop
+        watcher = loop.io(self.poller.fileno(), _READ)
+        watcher.start(self.poller.turn, 0)
+        ticking = gevent.spawn(_keep_ticking, tick)
+        started()
+        self._stopped.wait()
+        ticking.kill()
+        watcher.stop()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+def _keep_ticking(tick: Tick) -> None:
+    while True:
+        gevent.sleep(tick())

@@ -1,0 +1,362 @@
+"""One request and its response: what interfaces read and write.
+
+The task that runs an exchange owns it, and its connection's socket with it, from the moment it is spawned until the
+response is complete. Nothing here blocks: where an operation has to wait it says so, and the interface then asks its
+engine to suspend the task until the exchange is ready (`park`). How that is done is the engine's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from eitherway.errors import ClientGone, RequestRefused, ResponseError
+from eitherway.http import fields as f
+from eitherway.http.body import Body
+from eitherway.http.h1 import Head
+
+# What a task can wait for: bytes of the body, room for bytes of the answer, the client's leaving.
+READ, WRITE, CLOSE = range(3)
+
+# An unread body up to this size is read and dropped to keep the connection; behind a larger one it is closed.
+PASSABLE_BODY = 65536
+
+Address = tuple[str, int]
+Resume = Callable[[], object]
+
+
+class Channel(Protocol):
+    """What an exchange asks of its connection (net.connection implements it)."""
+
+    client: Address | None
+    server: Address | None
+    scheme: str
+    broken: bool
+    hung_up: bool
+
+    def common_fields(self) -> bytes: ...
+    def receive(self) -> bytes | None: ...
+    def unread(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> bool: ...
+    def write_file(self, fd: int, offset: int, count: int) -> None: ...
+    def flush(self) -> bool: ...
+    def wait_for(self, direction: int) -> bool: ...
+    def finish(self, keep_alive: bool) -> None: ...
+    def abort(self) -> None: ...
+    def complain(self, exchange: Exchange, fault: str) -> None: ...
+
+
+class Exchange:
+    """A request (`line`, `fields`, `client`, `scheme`, `host`, its body by `read`) and its response."""
+
+    __slots__ = (
+        "_announced",
+        "_bodiless",
+        "_chunked",
+        "_head",
+        "_remaining",
+        "body",
+        "bytes_sent",
+        "channel",
+        "client",
+        "collected",
+        "complete",
+        "fields",
+        "host",
+        "keep_alive",
+        "line",
+        "read_waiter",
+        "refusal",
+        "scheme",
+        "started_at",
+        "status",
+        "task",
+        "write_waiter",
+    )
+
+    def __init__(self, head: Head, body: Body, collected: bytes, channel: Channel, keep_alive: bool) -> None:
+        self.line, self.fields = head
+        self.body = body
+        self.collected = collected  # bytes of the body that came before they were asked for
+        self.channel = channel
+        self.client = channel.client
+        self.scheme = channel.scheme
+        self.host = self.fields.host
+        self.keep_alive = keep_alive
+        self.status = 0
+        self.bytes_sent = 0  # of the response's body
+        self.complete = False  # the response has been handed over whole, or given up
+        self.refusal: RequestRefused | None = None  # why the request cannot be read to its end
+        self.read_waiter: Resume | None = None
+        self.write_waiter: Resume | None = None
+        self.started_at = 0.0
+        self.task: object = None  # what the engine runs it in; kept from the garbage collector
+        self._head: bytes | None = None  # of the response, until it goes out with the body's first bytes
+        self._remaining: int | None = None  # bytes that the response's Content-Length still promises
+        self._bodiless = False
+        self._chunked = False
+        self._announced = False  # 100 Continue was sent
+
+    # -- the request's body ---------------------------------------------------------------------------------
+
+    def read(self) -> bytes | None:
+        """The next bytes of the body; b"" at its end; None when they are not there yet: park(READ), try again.
+
+        Raises ClientGone when the client left before the end, RequestRefused when the body cannot be taken.
+        """
+        if self.collected:
+            data, self.collected = self.collected, b""
+            return data
+        while not self.body.complete:
+            if self.refusal is not None:
+                raise self.refusal
+            if self.complete or self.channel.broken:
+                raise ClientGone("the connection was closed before the whole body came")
+            if self.fields.expects_continue and not self._announced:
+                self._announced = True
+                if self._head is None and not self.status:
+                    self.channel.write(f.CONTINUE)
+            received = self.channel.receive()
+            if received is None:
+                return None
+            if not received:
+                raise ClientGone("the client closed the connection before the whole body came")
+            if data := self._decode(received):
+                return data
+        return b""
+
+    def _decode(self, received: bytes) -> bytes:
+        try:
+            data, rest = self.body.feed(received)
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+            raise
+        if rest:
+            self.channel.unread(rest)
+        return data
+
+    def refuse(self, refusal: RequestRefused) -> None:
+        """The rest of the request cannot be taken; the response, if not begun, becomes the refusal."""
+        self.refusal = refusal
+        self.keep_alive = False
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    def park(self, direction: int, resume: Resume) -> bool:
+        """Ask for `resume` to be called once when the exchange can go on. False: it can already, do not suspend."""
+        if direction == WRITE:
+            self.write_waiter = resume
+        else:
+            self.read_waiter = resume
+        # Looked at after the waiter is set, so that what comes in between is seen by one side or by both.
+        if not self.complete and self.refusal is None and self.channel.wait_for(direction):
+            return True
+        if direction == WRITE:
+            self.write_waiter = None
+        else:
+            self.read_waiter = None
+        return False
+
+    def wake_reader(self) -> None:
+        if (resume := self.read_waiter) is not None:
+            self.read_waiter = None
+            resume()
+
+    def wake_writer(self) -> None:
+        if (resume := self.write_waiter) is not None:
+            self.write_waiter = None
+            resume()
+
+    @property
+    def disconnected(self) -> bool:
+        """The client has closed its side, the connection broke, or the response is complete."""
+        return self.complete or self.channel.hung_up or self.channel.broken
+
+    # -- the response ---------------------------------------------------------------------------------------
+
+    @property
+    def begun(self) -> bool:
+        """Bytes of the response have gone out: its status cannot be changed any more."""
+        return self.complete or (self.status != 0 and self._head is None)
+
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
+        """Set status and fields; they go out with the body's first bytes. Raises ResponseError, then not started.
+
+        The framing is the server's: a Transfer-Encoding of the application's is dropped, `Connection` is read only
+        for `close`.
+        """
+        if status < 200:
+            raise ResponseError(f"{status} is an interim status; a response starts with a final one")
+        common = self.channel.common_fields()
+        parts: list[bytes] = []
+        length: int | None = None
+        for name, value in headers:
+            role = f.role(name)
+            if role:
+                if role == f.LENGTH:
+                    if length is not None or status == 204:
+                        length = f.parse_length(value, length)
+                        continue
+                    length = f.parse_length(value, None)
+                elif role == f.CODING:
+                    continue
+                elif role == f.CONNECTION:
+                    if b"close" in value.lower():
+                        self.keep_alive = False
+                    continue
+                else:
+                    common = f.without(common, role)
+            parts += (name, b": ", value, b"\r\n")
+        own = b"".join(parts)
+        f.check_lines(own, len(parts) // 4)
+        self._head = b"%b%b%b" % (f.status_line(status, reason), common, own)
+        self._remaining = length
+        self._bodiless = status in f.NO_BODY or self.line.method == "HEAD"
+        self.status = status
+
+    def send(self, data: bytes, more: bool) -> bool:
+        """Send bytes of the response's body; `more`: others will follow.
+
+        True: taken. False: park(WRITE) until `flush` says True, before the next bytes.
+        Raises ClientGone; ResponseError when `start` was not called.
+        """
+        if self.complete:
+            raise ClientGone("the response is complete already, or its connection was closed")
+        if self._head is not None:
+            if self.refusal is not None:
+                self.fail(self.refusal.status, str(self.refusal))
+                return True
+            framed = self._frame_head(None if more else len(data)) + self._frame(data, more)
+        elif self.status:
+            framed = self._frame(data, more)
+        else:
+            raise ResponseError("a body was sent before the response was started")
+        if more:
+            return self.channel.write(framed) if framed else True
+        self._finish(framed)
+        return True
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send `count` bytes of an open file as the whole body, by os.sendfile; `fd` is closed behind it.
+
+        The task need not wait: the connection holds no bytes, only the place in the file.
+        """
+        head = self._frame_head(count)
+        count = 0 if self._bodiless else min(count, self._remaining or 0)
+        if not self._bodiless and count < (self._remaining or 0):
+            self._short((self._remaining or 0) - count)
+        self.bytes_sent = count
+        self.complete = True
+        try:
+            self.channel.write(head)
+            self.channel.write_file(fd, offset, count)
+        except ClientGone:
+            self.channel.abort()
+            raise
+        self.channel.finish(self.keep_alive and self._body_passable())
+
+    def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """End the response with trailer fields (RFC 9110 section 6.5); without chunked coding they are dropped."""
+        if self._chunked:
+            self._finish(b"0\r\n" + f.encode_fields(headers) + b"\r\n")
+        else:
+            self.send(b"", False)
+
+    def inform(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send an interim response (103 Early Hints, RFC 8297) before the head; HTTP/1.0 has none."""
+        if not self.begun and self.line.http_11:
+            self.channel.write(f.status_line(status) + f.encode_fields(headers) + b"\r\n")
+
+    def flush(self) -> bool:
+        """Give the connection what `send` could not. True when nothing is left. Raises ClientGone."""
+        return self.channel.flush()
+
+    def fail(self, status: int, reason: str, extra: bytes = b"") -> None:
+        """Answer with an error of the server's; where the response has begun, break it off visibly."""
+        if self.complete:
+            return
+        if self.status and self._head is None:
+            # Only a reset tells the client of a body without a length that its end is missing.
+            whole = self._chunked or self._remaining is not None
+            self.complete = True
+            if whole:
+                self.channel.finish(False)
+            else:
+                self.channel.abort()
+            return
+        self.status = status
+        self._head = None
+        keep_alive = self.keep_alive = self.keep_alive and self._body_passable()
+        self._remaining = 0
+        head = f.status_line(status) + self.channel.common_fields()
+        answer = f.error_response(status, reason, close=not keep_alive, extra=extra)
+        if self.line.method == "HEAD":
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        self._finish(head + answer)
+
+    def _finish(self, framed: bytes) -> None:
+        self.complete = True
+        try:
+            self.channel.write(framed)
+        except ClientGone:
+            self.channel.abort()
+            raise
+        self.channel.finish(self.keep_alive and self._body_passable())
+
+    def _body_passable(self) -> bool:
+        """Whether the next request can be found: the body was read, or its rest is small and will come."""
+        body = self.body
+        if body.complete:
+            return True
+        if body.expected is None or (self.fields.expects_continue and not self._announced):
+            return False
+        return body.expected <= PASSABLE_BODY
+
+    def _frame_head(self, whole: int | None) -> bytes:
+        """The head with its framing (RFC 9112 section 6.3); `whole` is the body's size where it is known."""
+        head, self._head = self._head, None
+        assert head is not None
+        if whole is not None and self.keep_alive and not self.body.complete and not self._body_passable():
+            self.keep_alive = False
+        framing = b""
+        if self._remaining is None and not self._bodiless:
+            if whole is not None:
+                self._remaining = whole
+                framing = b"content-length: %d\r\n" % whole
+            elif self.line.http_11:
+                self._chunked = True
+                framing = b"transfer-encoding: chunked\r\n"
+            else:
+                self.keep_alive = False
+        if not self.keep_alive:
+            framing += b"connection: close\r\n"
+        elif not self.line.http_11:
+            framing += b"connection: keep-alive\r\n"
+        return b"%b%b\r\n" % (head, framing)
+
+    def _frame(self, data: bytes, more: bool) -> bytes:
+        if self._bodiless:
+            return b""
+        size = len(data)
+        self.bytes_sent += size
+        if self._chunked:
+            chunk = b"%x\r\n%b\r\n" % (size, data) if size else b""
+            return chunk if more else chunk + f.LAST_CHUNK
+        if self._remaining is None:
+            return data
+        left = self._remaining - size
+        if left == 0 or (left > 0 and more):
+            self._remaining = left
+            return data
+        if left > 0:
+            self._short(left)
+            return data
+        self.bytes_sent += left
+        data = data[:left]
+        self._remaining = 0
+        self.channel.complain(self, f"the response is {-left} bytes longer than its Content-Length; they were cut off")
+        return data
+
+    def _short(self, missing: int) -> None:
+        self.keep_alive = False  # the close tells the client that bytes are missing
+        self.channel.complain(self, f"the response is {missing} bytes shorter than its Content-Length")

@@ -1,0 +1,120 @@
+"""Field names, field values, status lines and dates (RFC 9110 sections 5, 6.6.1 and 15). Pure functions and tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from time import gmtime
+
+from eitherway.errors import ResponseError
+
+Fields = list[tuple[bytes, bytes]]
+
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
+STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items()}
+NO_BODY = frozenset({204, 304})
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+# What the server must know about a response's field; every other name is PLAIN.
+PLAIN, LENGTH, CODING, CONNECTION, DATE, SERVER = range(6)
+_ROLES = {
+    b"content-length": LENGTH,
+    b"transfer-encoding": CODING,
+    b"connection": CONNECTION,
+    b"date": DATE,
+    b"server": SERVER,
+}
+_REMEMBERED = 512
+_roles: dict[bytes, int] = {}
+_lowered: dict[bytes, bytes] = {}
+
+
+def lower_name(name: bytes) -> bytes:
+    """The field name in lower case; names seen are remembered, so that equal names are one object."""
+    lowered = _lowered.get(name)
+    if lowered is None:
+        lowered = name.lower()
+        if len(_lowered) < _REMEMBERED:
+            _lowered[name] = lowered
+    return lowered
+
+
+def role(name: bytes) -> int:
+    """What a response's field means to the server. Raises ResponseError for a name outside the grammar."""
+    known = _roles.get(name)
+    if known is None:
+        if not TOKEN.fullmatch(name):
+            raise ResponseError(f"the response's field name {name!r} has characters that are not allowed")
+        known = _ROLES.get(name.lower(), PLAIN)
+        if len(_roles) < _REMEMBERED:
+            _roles[name] = known
+    return known
+
+
+def check_lines(block: bytes, lines: int) -> None:
+    """Refuse a serialised block of fields in which a value smuggled in CR, LF or NUL (header injection)."""
+    if block.count(b"\n") != lines or block.count(b"\r") != lines or b"\0" in block:
+        raise ResponseError("a field of the response holds CR, LF or NUL; strip it from the value")
+
+
+def status_line(status: int, reason: bytes = b"") -> bytes:
+    """The first line of a response, with its CRLF. Raises ResponseError for a status outside 100 to 999."""
+    if not reason or reason == REASONS.get(status):
+        line = STATUS_LINES.get(status)
+        if line is not None:
+            return line
+    if not 100 <= status <= 999:
+        raise ResponseError(f"the response's status {status} is not a number from 100 to 999")
+    line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    check_lines(line, 1)
+    return line
+
+
+def encode_fields(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Serialise fields, checked. Raises ResponseError."""
+    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers if role(name) is not None]
+    block = b"".join(lines)
+    check_lines(block, len(lines))
+    return block
+
+
+def parse_length(value: bytes, known: int | None) -> int:
+    """A response's Content-Length; `known` is one that was given before. Raises ResponseError."""
+    if not value.isdigit() or len(value) > 19:
+        raise ResponseError(f"the response's Content-Length {value!r} is not a number")
+    if known is not None and known != int(value):
+        raise ResponseError("the response has two Content-Length fields that disagree")
+    return int(value)
+
+
+def without(common: bytes, role: int) -> bytes:
+    """The server's own fields less the one (DATE, SERVER) that the application gives itself."""
+    prefix = b"date:" if role == DATE else b"server:"
+    return b"".join(line for line in common.splitlines(True) if not line.startswith(prefix))
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(now: float) -> bytes:
+    """`now` (seconds since the epoch) as an IMF-fixdate (RFC 9110 section 5.6.7)."""
+    t = gmtime(now)
+    return (
+        f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year} "
+        f"{t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT"
+    ).encode()
+
+
+def error_response(status: int, reason: str, *, close: bool, extra: bytes = b"") -> bytes:
+    """The fields and body, after the status line and common fields, of an answer the server gives itself."""
+    body = b"%d %b\n%b\n" % (status, REASONS.get(status, b"Error"), reason.encode("utf-8", "replace"))
+    closing = b"connection: close\r\n" if close else b""
+    head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(body)
+    return head + extra + closing + b"\r\n" + body

@@ -1,0 +1,307 @@
+"""HTTP/1.1 and 1.0 request heads (RFC 9112): the request line by our own grammar, the fields by httptools
+(llhttp, strict) with our rules over it.
+
+Both results are pure functions of their bytes, and clients repeat themselves (one connection sends the same
+fields again and again), so both are remembered in small bounded tables.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import unquote_to_bytes
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from eitherway.errors import RequestRefused
+from eitherway.http import fields as f
+
+_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!\"$-~]+) HTTP/1\.([01])")
+_VERSION = re.compile(rb"[^ ]+ [^ ]+ HTTP/[0-9]\.[0-9]")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(/[^?]*)?(?:\?(.*))?")
+_PERCENT = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
+_LENGTH = re.compile(rb"[0-9]{1,19}")
+
+# Bounds of the two memories: entries, and the size of an entry worth keeping.
+_ENTRIES, _LARGEST_LINE, _LARGEST_BLOCK = 512, 256, 2048
+
+
+class RequestLine(NamedTuple):
+    """A request line, taken apart. `path` and `path_info` are percent-decoded: as text, and as WSGI's latin-1."""
+
+    method: str
+    target: bytes
+    raw_path: bytes
+    query: bytes
+    path: str
+    path_info: str
+    query_string: str
+    authority: bytes | None
+    http_11: bool
+
+
+class RequestFields(NamedTuple):
+    """A request's fields, names in lower case, and what of them the server itself goes by."""
+
+    raw: f.Fields
+    host: bytes | None
+    content_length: int | None
+    chunked: bool
+    close: bool
+    keep_alive: bool
+    upgrade: bool
+    expects_continue: bool
+    wants_trailers: bool
+    forwarded: bool
+    environ: dict[str, str]
+
+
+class Head(NamedTuple):
+    """A request's whole head."""
+
+    line: RequestLine
+    fields: RequestFields
+
+
+_lines: dict[bytes, RequestLine] = {}
+_blocks: dict[bytes, RequestFields] = {}
+
+
+def find_end(buffer: bytes | bytearray, start: int, limit_line: int, limit_head: int) -> int:
+    """Where the head in `buffer` ends (behind its empty line), or -1 while it is not whole.
+
+    `start` is where the last look ended. Raises RequestRefused as soon as what is there cannot become a good head.
+    """
+    end = buffer.find(b"\r\n\r\n", max(0, start - 3))
+    if end >= 0:
+        end += 4
+        if end > limit_head:
+            _check_sizes(buffer, limit_line, limit_head)
+        return end
+    _check_sizes(buffer, limit_line, limit_head)
+    if buffer.count(b"\n") != buffer.count(b"\r\n"):
+        raise RequestRefused(400, "a line of the head ends in a bare LF")
+    return -1
+
+
+def _check_sizes(buffer: bytes | bytearray, limit_line: int, limit_head: int) -> None:
+    line_end = buffer.find(b"\r\n", 0, limit_line + 2)
+    if line_end < 0 and len(buffer) > limit_line:
+        raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")
+    if len(buffer) > limit_head:
+        raise RequestRefused(431, f"the head is longer than {limit_head} bytes")
+
+
+def parse_head(head: bytes, limit_line: int, limit_fields: int) -> Head:
+    """Parse a whole head, with its last empty line. Raises RequestRefused with the status to answer."""
+    cut = head.find(b"\r\n")
+    if cut > limit_line:
+        raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")
+    line = parse_request_line(head[:cut])
+    fields = parse_fields(head[cut:])
+    if len(fields.raw) > limit_fields:
+        raise RequestRefused(431, f"more than {limit_fields} fields")
+    host = fields.host
+    if line.http_11:
+        if host is None:
+            raise RequestRefused(400, "a request in HTTP/1.1 needs a Host field")
+    elif fields.chunked:
+        raise RequestRefused(400, "HTTP/1.0 has no Transfer-Encoding")
+    if line.authority is not None and (host or b"").lower() != line.authority.lower() and host is not None:
+        raise RequestRefused(400, "the target's authority and the Host field disagree")
+    return Head(line, fields)
+
+
+def parse_request_line(line: bytes) -> RequestLine:
+    """Parse `METHOD target HTTP/1.x` (RFC 9112 section 3). Raises RequestRefused."""
+    known = _lines.get(line)
+    if known is not None:
+        return known
+    match = _LINE.fullmatch(line)
+    if match is None:
+        _refuse_line(line)
+    method, target, minor = match.groups()
+    authority, raw_path, query = _split_target(method, target)
+    if b"%" in raw_path and not _PERCENT.fullmatch(raw_path):
+        raise RequestRefused(400, "a percent sign in the path is not followed by two hex digits")
+    decoded = unquote_to_bytes(raw_path)
+    if b"\0" in decoded:
+        raise RequestRefused(400, "the path holds a NUL")
+    parsed = RequestLine(
+        method=method.decode("ascii"),
+        target=target,
+        raw_path=raw_path,
+        query=query,
+        path=decoded.decode("utf-8", "replace"),
+        path_info=decoded.decode("latin-1"),
+        query_string=query.decode("ascii"),
+        authority=authority,
+        http_11=minor == b"1",
+    )
+    _remember(_lines, line, parsed, _LARGEST_LINE)
+    return parsed
+
+
+def _refuse_line(line: bytes) -> NoReturn:
+    if _VERSION.fullmatch(line) and not line.endswith((b"HTTP/1.1", b"HTTP/1.0")):
+        raise RequestRefused(505, "this server speaks HTTP/1.1 and HTTP/1.0 here")
+    raise RequestRefused(400, "the request line is not `METHOD target HTTP/1.1`")
+
+
+def _split_target(method: bytes, target: bytes) -> tuple[bytes | None, bytes, bytes]:
+    """Authority (absolute-form only), raw path and query of a target (RFC 9112 section 3.2)."""
+    if method == b"CONNECT":
+        raise RequestRefused(501, "CONNECT is for proxies; this is not one")
+    if target.startswith(b"/"):
+        path, _, query = target.partition(b"?")
+        return None, path, query
+    if target == b"*" and method == b"OPTIONS":
+        return None, target, b""
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or not match[1] or not f.HOST.fullmatch(match[1]):
+        raise RequestRefused(400, "the target is neither a path nor a full http address")
+    return match[1], match[2] or b"/", match[3] or b""
+
+
+class _Collector:
+    """What httptools calls back."""
+
+    __slots__ = ("on_header", "pairs")
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[bytes, bytes]] = []
+        append = self.pairs.append
+        self.on_header = lambda name, value: append((name, value))
+
+
+def parse_fields(block: bytes) -> RequestFields:
+    """Parse a block of fields: from the CRLF that ends the request line to the empty line. Raises RequestRefused."""
+    known = _blocks.get(block)
+    if known is not None:
+        return known
+    collector = _Collector()
+    try:
+        # A parser for every block: nothing of one request can stay behind for the next.
+        HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1" + block)
+    except HttpParserUpgrade:
+        pass  # we find Upgrade ourselves; the fields have all been reported
+    except HttpParserError as error:
+        raise RequestRefused(_coding_status(block), f"the head is malformed: {error}") from None
+    parsed = _interpret(collector.pairs)
+    _remember(_blocks, block, parsed, _LARGEST_BLOCK)
+    return parsed
+
+
+def _coding_status(block: bytes) -> int:
+    """llhttp refuses codings that it does not know before we see them; RFC 9112 section 6.1 wants 501 for those."""
+    names = re.findall(rb"\r\n(?i:transfer-encoding):[ \t]*([A-Za-z][!-~]*)[ \t]*(?=\r\n)", block)
+    return 501 if names and all(name.lower() != b"chunked" for name in names) else 400
+
+
+def _interpret(pairs: list[tuple[bytes, bytes]]) -> RequestFields:
+    raw: f.Fields = []
+    special: dict[bytes, list[bytes]] = {}
+    lower = f.lower_name
+    for name, value in pairs:
+        name = lower(name)
+        value = value.rstrip(b" \t")
+        raw.append((name, value))
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(value)
+    connection = _tokens(special.get(b"connection", ()))
+    length = _content_length(special.get(b"content-length"))
+    chunked = _chunked(special.get(b"transfer-encoding"))
+    if chunked and length is not None:
+        raise RequestRefused(400, "Content-Length together with Transfer-Encoding")
+    return RequestFields(
+        raw=raw,
+        host=_host(special.get(b"host")),
+        content_length=length,
+        chunked=chunked,
+        close=b"close" in connection,
+        keep_alive=b"keep-alive" in connection,
+        upgrade=b"upgrade" in special or b"sec-websocket-key1" in special,
+        expects_continue=_expects_continue(special.get(b"expect")),
+        wants_trailers=b"trailers" in _tokens(special.get(b"te", ())),
+        forwarded=not _FORWARDED.isdisjoint(special),
+        environ=_environ(raw),
+    )
+
+
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
+_SPECIAL = _FORWARDED | {
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"host",
+    b"sec-websocket-key1",
+    b"te",
+    b"transfer-encoding",
+    b"upgrade",
+}
+
+
+def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
+    return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
+
+
+def _host(values: list[bytes] | None) -> bytes | None:
+    if not values:
+        return None
+    if len(values) > 1:
+        raise RequestRefused(400, "more than one Host field")
+    if not f.HOST.fullmatch(values[0]):
+        raise RequestRefused(400, "the Host field is not a host and port")
+    return values[0]
+
+
+def _content_length(values: list[bytes] | None) -> int | None:
+    if not values:
+        return None
+    if len(values) > 1 or not _LENGTH.fullmatch(values[0]):
+        raise RequestRefused(400, "the Content-Length field is not one plain number")
+    return int(values[0])
+
+
+def _chunked(values: list[bytes] | None) -> bool:
+    if not values:
+        return False
+    if len(values) > 1 or values[0].lower() != b"chunked":
+        raise RequestRefused(501, "the only transfer coding known here is a single `chunked`")
+    return True
+
+
+def _expects_continue(values: list[bytes] | None) -> bool:
+    if not values:
+        return False
+    if len(values) > 1 or values[0].lower() != b"100-continue":
+        raise RequestRefused(417, "the only expectation known here is 100-continue")
+    return True
+
+
+def _environ(raw: f.Fields) -> dict[str, str]:
+    """The fields as WSGI names them (PEP 3333, RFC 3875 section 4.1.18).
+
+    Names with an underscore are dropped, as nginx does: beside their hyphenated twin they would be one key, and
+    alone they would pass for a field that a proxy in front removes. `Proxy` would become HTTP_PROXY ("httpoxy").
+    """
+    environ: dict[str, str] = {}
+    for name, value in raw:
+        if b"_" in name or name == b"proxy":
+            continue
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
+            key = "HTTP_" + key
+        text = value.decode("latin-1")
+        if key in environ:
+            text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
+        environ[key] = text
+    return environ
+
+
+def _remember(memory: dict[bytes, Any], key: bytes, value: object, largest: int) -> None:
+    if len(key) > largest:
+        return
+    if len(memory) >= _ENTRIES:
+        memory.clear()
+    memory[key] = value

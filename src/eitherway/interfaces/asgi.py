@@ -1,0 +1,180 @@
+"""ASGI 3 (specification 3.0, HTTP 2.5): an exchange as scope, receive and send."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from eitherway.config import Config
+from eitherway.errors import ClientGone, RequestRefused, ResponseError
+from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
+from eitherway.interfaces.base import AsyncSuspend, Colour, break_off, describe, report
+from eitherway.interfaces.lifespan import Lifespan
+
+logger = logging.getLogger("eitherway.app")
+
+Message = dict[str, Any]
+
+_VERSIONS = {"version": "3.0", "spec_version": "2.5"}
+_EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.pathsend": {},
+    "http.response.early_hint": {},
+    "http.response.trailers": {},
+    "http.response.debug": {},
+}
+
+
+class ASGIInterface:
+    """Runs an ASGI application. `ended` is told of every exchange whose call has ended."""
+
+    colour: Colour = "async"
+    suspend: AsyncSuspend
+
+    def __init__(self, application: Callable[..., Any], config: Config, ended: Callable[[Exchange], None]) -> None:
+        self._application = application
+        self._ended = ended
+        self._root = config.root_path.rstrip("/")
+        self._lifespan = Lifespan(application)
+        self._state: dict[str, Any] = {}
+
+    async def startup(self) -> None:
+        """Run the lifespan's startup. Raises LifespanError when the application refuses."""
+        await self._lifespan.startup()
+        self._state = self._lifespan.state
+
+    async def shutdown(self) -> None:
+        await self._lifespan.shutdown()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        try:
+            cycle = _Cycle(exchange, self.suspend)
+            await self._application(self._scope(exchange), cycle.receive, cycle.send)
+            if not exchange.complete:
+                logger.error("%s: the application returned without completing its response", describe(exchange))
+                break_off(exchange)
+        except asyncio.CancelledError:
+            break_off(exchange)
+            raise
+        except BaseException as error:  # SystemExit too: one request must not end the server
+            report(exchange, error)
+        finally:
+            self._ended(exchange)
+
+    def _scope(self, exchange: Exchange) -> Message:
+        line = exchange.line
+        headers = exchange.fields.raw.copy()
+        if exchange.host is not exchange.fields.host and exchange.host is not None:
+            headers = [pair for pair in headers if pair[0] != b"host"]
+            headers.append((b"host", exchange.host))
+        path, raw_path = line.path, line.raw_path
+        if self._root and not path.startswith(self._root + "/") and path != self._root:
+            path, raw_path = self._root + path, self._root.encode() + raw_path
+        return {
+            "type": "http",
+            "asgi": _VERSIONS,
+            "http_version": "1.1" if line.http_11 else "1.0",
+            "method": line.method,
+            "scheme": exchange.scheme,
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": line.query,
+            "root_path": self._root,
+            "headers": headers,
+            "client": exchange.client,
+            "server": exchange.channel.server,
+            "state": self._state.copy(),
+            "extensions": _EXTENSIONS.copy(),
+        }
+
+
+class _Cycle:
+    """`receive` and `send` of one request. `_expected` is the kind of message that may come next."""
+
+    __slots__ = ("_exchange", "_expected", "_received", "_suspend", "_trailers")
+
+    def __init__(self, exchange: Exchange, suspend: AsyncSuspend) -> None:
+        self._exchange = exchange
+        self._suspend = suspend
+        self._expected = "http.response.start"
+        self._received = False  # the body's end was reported
+        self._trailers: list[tuple[bytes, bytes]] | None = None
+
+    # -- receive --------------------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        exchange = self._exchange
+        if not self._received:
+            try:
+                while (data := exchange.read()) is None:
+                    await self._suspend(exchange, READ)
+            except (ClientGone, RequestRefused):
+                self._received = True
+                return {"type": "http.disconnect"}
+            more = not exchange.body.complete
+            self._received = not more
+            return {"type": "http.request", "body": data, "more_body": more}
+        while not exchange.disconnected:
+            await self._suspend(exchange, CLOSE)
+        return {"type": "http.disconnect"}
+
+    # -- send -----------------------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind != self._expected and kind not in _INTERIM:
+            raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            await self._body(body if type(body) is bytes else _to_bytes(body), message.get("more_body", False))
+        elif kind == "http.response.start":
+            self._start(message)
+        elif kind == "http.response.trailers":
+            self._send_trailers(message)
+        else:
+            self._interim(kind, message)
+
+    def _start(self, message: Message) -> None:
+        self._exchange.start(message["status"], message.get("headers", ()))
+        self._expected = "http.response.body"
+        if message.get("trailers"):
+            self._trailers = []
+
+    async def _body(self, body: bytes, more: bool) -> None:
+        exchange = self._exchange
+        if not more:
+            self._expected = "http.response.trailers" if self._trailers is not None else "nothing more"
+        if not exchange.send(body, more or self._trailers is not None):
+            while not exchange.flush():
+                await self._suspend(exchange, WRITE)
+
+    def _send_trailers(self, message: Message) -> None:
+        assert self._trailers is not None
+        self._trailers.extend(message.get("headers", ()))
+        if not message.get("more_trailers", False):
+            self._expected = "nothing more"
+            self._exchange.send_trailers(self._trailers)
+
+    def _interim(self, kind: str, message: Message) -> None:
+        exchange = self._exchange
+        if kind == "http.response.early_hint":
+            exchange.inform(103, [(b"link", link) for link in message.get("links", ())])
+        elif kind == "http.response.pathsend":
+            if self._expected != "http.response.body" or exchange.begun:
+                raise RuntimeError("ASGI: http.response.pathsend comes once, directly after http.response.start")
+            self._expected = "nothing more"
+            fd = os.open(message["path"], os.O_RDONLY | os.O_CLOEXEC)
+            exchange.send_file(fd, 0, os.fstat(fd).st_size)
+        else:
+            logger.debug("%s: debug information: %r", describe(exchange), message.get("info"))
+
+
+_INTERIM = frozenset({"http.response.early_hint", "http.response.pathsend", "http.response.debug"})
+
+
+def _to_bytes(body: Any) -> bytes:
+    if isinstance(body, (bytearray, memoryview, bytes)):
+        return bytes(body)
+    raise ResponseError(f"the body of http.response.body is {type(body).__name__}, not bytes")

@@ -1,0 +1,70 @@
+"""The contract between interfaces and engines.
+
+An interface turns an exchange into a call of the user's application. It has one of two colours: `sync`, a plain call
+that may block its thread or greenlet, or `async`, a coroutine. An engine runs one colour or both (by the bridge) and
+gives the interface its verb `suspend`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+from eitherway.errors import ClientGone
+from eitherway.http.exchange import Exchange
+
+Colour = Literal["sync", "async"]
+COLOURS: dict[str, Colour] = {"wsgi": "sync", "asgi": "async"}
+
+Suspend = Callable[[Exchange, int], None]
+AsyncSuspend = Callable[[Exchange, int], Awaitable[None]]
+
+logger = logging.getLogger("eitherway.app")
+
+
+class Interface(Protocol):
+    """One application, callable with an exchange: `None` for sync, an awaitable for async.
+
+    The call never raises what the application raised; when it returns, the exchange is answered or broken off.
+    `suspend` is set by the engine before the first call.
+    """
+
+    colour: Colour
+    suspend: Any
+
+    def __call__(self, exchange: Exchange) -> Any: ...
+    async def startup(self) -> None: ...
+    async def shutdown(self) -> None: ...
+
+
+def describe(exchange: Exchange) -> str:
+    """The request as it stands in the log: method and target."""
+    return f"{exchange.line.method} {exchange.line.target.decode('ascii')}"
+
+
+def report(exchange: Exchange, error: BaseException) -> None:
+    """Log what the application raised and answer 500, or break the response off where it has begun."""
+    if isinstance(error, ClientGone):
+        logger.debug("%s: the client left before its answer was complete", describe(exchange))
+    else:
+        logger.error("%s: %s in the application", describe(exchange), type(error).__name__, exc_info=error)
+    break_off(exchange)
+
+
+def break_off(exchange: Exchange) -> None:
+    """End an exchange that cannot be completed."""
+    try:
+        if exchange.refusal is not None:
+            exchange.fail(exchange.refusal.status, str(exchange.refusal))
+        else:
+            exchange.fail(500, "the application failed")
+    except ClientGone:
+        pass  # nobody is left to be told
+
+
+def split_root(path: str, root: str) -> str:
+    """`path` without the root path that a proxy may have left on it."""
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :]
+    return path

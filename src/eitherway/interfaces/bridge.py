@@ -1,0 +1,155 @@
+"""The only place where the colours mix: sync calls in threads beside a loop, async calls in loops of threads' own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Lock, Thread
+
+from eitherway.http.exchange import Exchange
+from eitherway.interfaces.base import Interface
+
+
+def suspend_thread(exchange: Exchange, direction: int) -> None:
+    """Block this thread until the exchange can go on."""
+    lock = Lock()
+    lock.acquire()
+    if exchange.park(direction, lock.release):
+        lock.acquire()
+
+
+def settle(future: asyncio.Future[None]) -> None:
+    """Resume the task that awaits `future`, unless it was cancelled meanwhile."""
+    if not future.done():
+        future.set_result(None)
+
+
+class ThreadPool:
+    """Runs a sync interface in up to `size` threads, started as they are needed; for engines that are a loop."""
+
+    def __init__(self, call: Callable[[Exchange], object], size: int) -> None:
+        self._call = call
+        self._size = size
+        self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
+        self._idle: list[None] = []  # as long as there are threads without a request
+        self._threads: list[Thread] = []
+
+    def spawn(self, exchange: Exchange) -> None:
+        self._queue.put(exchange)
+        if len(self._idle) < self._queue.qsize() and len(self._threads) < self._size:
+            thread = Thread(target=self._work, name=f"eitherway-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(timeout=1.0)
+
+    def _work(self) -> None:
+        while True:
+            self._idle.append(None)
+            exchange = self._queue.get()
+            self._idle.pop()
+            if exchange is None:
+                return
+            self._call(exchange)
+
+
+class LoopThreads:
+    """Runs an async interface in `size` threads, each with an asyncio loop; one request at a time in each."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._idle: deque[asyncio.AbstractEventLoop] = deque()
+        self._waiting: deque[Exchange] = deque()
+        self._lock = Lock()
+
+    def spawn(self, exchange: Exchange) -> None:
+        with self._lock:
+            if not self._idle:
+                self._waiting.append(exchange)
+                return
+            loop = self._idle.pop()
+        loop.call_soon_threadsafe(self._start, loop, exchange)
+
+    async def suspend(self, exchange: Exchange, direction: int) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        if exchange.park(direction, lambda: loop.call_soon_threadsafe(settle, future)):
+            await future
+
+    @contextmanager
+    def running(self, interface: Interface) -> Iterator[None]:
+        """The threads and the application's lifespan, for as long as the block lasts.
+
+        The lifespan runs in the first thread's loop.
+        """
+        self._interface = interface
+        loops = [asyncio.new_event_loop() for _ in range(self._size)]
+        threads = [
+            Thread(target=_run_loop, args=(loop,), name=f"eitherway-{number}", daemon=True)
+            for number, loop in enumerate(loops)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(interface.startup(), loops[0]).result()
+            self._idle.extend(loops)
+            yield
+            asyncio.run_coroutine_threadsafe(interface.shutdown(), loops[0]).result()
+        finally:
+            for loop, thread in zip(loops, threads, strict=True):
+                loop.call_soon_threadsafe(loop.stop)
+                thread.join(timeout=1.0)
+
+    def _start(self, loop: asyncio.AbstractEventLoop, exchange: Exchange) -> None:
+        task = exchange.task = loop.create_task(self._interface(exchange))
+        task.add_done_callback(lambda _: self._done(loop))
+
+    def _done(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            if not self._waiting:
+                self._idle.append(loop)
+                return
+            exchange = self._waiting.popleft()
+        self._start(loop, exchange)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """The life of one thread: its loop, and at the end whatever was left in it."""
+    keep_tasks(loop)
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    end_loop(loop)
+
+
+def keep_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep every task of the application until it ends; asyncio itself holds them only weakly."""
+    kept: set[asyncio.Task[object]] = set()
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine, **options):  # type: ignore[no-untyped-def]
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        kept.add(task)
+        task.add_done_callback(kept.discard)
+        return task
+
+    loop.set_task_factory(factory)
+
+
+def end_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left in a loop, and close it."""
+    try:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()

@@ -1,0 +1,1 @@
+"""What is counted and written about requests. A leaf: imports no other room."""

@@ -1,0 +1,1 @@
+"""Sockets and readiness. Knows bytes and exchanges, never an application."""

@@ -1,0 +1,581 @@
+"""One client's connection: bytes in, exchanges out, answers back.
+
+A connection is a small object with a state and a deadline; no thread, greenlet or task belongs to it. It has one owner
+at a time: the poller (reading a head, collecting a small body, flushing the rest of an answer, closing) or, from spawn
+to the end of the response, the task that runs its exchange. While a task owns it the poller only sets the flags
+`readable`, `writable`, `hung_up`, `broken` and wakes who waits for them; so no lock is needed, in threads either.
+"""
+
+from __future__ import annotations
+
+import os
+import socket as socket_module
+import struct
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from eitherway.errors import ClientGone, RequestRefused
+from eitherway.http import fields as f
+from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
+from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
+from eitherway.http.h1 import Head, find_end, parse_head
+from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
+
+if TYPE_CHECKING:
+    from eitherway.net.service import Service
+
+READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, LINGERING, CLOSED = range(7)
+
+_HEAD_RECEIVE = 16384
+_BODY_RECEIVE = 65536
+_MIN_RATE = 1024.0  # bytes a second; a slower client uses up the patience that a time-out grants
+_LINGER = 3.0  # seconds that a closed-for-writing connection waits for the client to close its side
+_NEVER = float("inf")
+_SHUT_WR, _SOL_SOCKET, _SO_LINGER = socket_module.SHUT_WR, socket_module.SOL_SOCKET, socket_module.SO_LINGER
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class _FilePart:
+    """A part of an open file, still to be sent."""
+
+    __slots__ = ("count", "fd", "offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.count = count
+
+
+class Connection:
+    """An accepted, non-blocking stream socket, registered with the poller."""
+
+    __slots__ = (
+        "body",
+        "broken",
+        "buffer",
+        "client",
+        "deadline",
+        "exchange",
+        "fd",
+        "hung_up",
+        "keep_alive",
+        "patience",
+        "pending",
+        "readable",
+        "requests",
+        "scheme",
+        "server",
+        "service",
+        "since",
+        "socket",
+        "state",
+        "waiting",
+        "writable",
+    )
+
+    def __init__(
+        self, service: Service, sock: socket_module.socket, client: Address | None, server: Address | None
+    ) -> None:
+        self.service = service
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.client = client
+        self.server = server
+        self.scheme = "http"
+        self.state = READING
+        self.buffer: bytes | bytearray = b""  # received, not yet used
+        self.pending: deque[memoryview | _FilePart] | None = None  # of the answer, not yet taken by the kernel
+        self.exchange: Exchange | None = None
+        self.body: Body = NO_BODY  # of the last request
+        self.requests = 0
+        self.keep_alive = True
+        self.readable = self.writable = self.hung_up = self.broken = False
+        self.waiting = CLOSE  # what the patience is for
+        self.patience = 0.0
+        self.since = 0.0
+        self.deadline = service.poller.now + service.config.head_timeout
+        service.connections.add(self)
+        service.poller.add(self.fd, self.on_event)
+
+    # -- the poller's side ----------------------------------------------------------------------------------
+
+    def on_event(self, bits: int) -> None:
+        """The socket became readable or writable, or the client went."""
+        state = self.state
+        if state == READING:
+            self._read_head()
+        elif state == RUNNING:
+            self._notify(bits)
+        else:
+            self._go_on()
+
+    def on_posted(self) -> None:
+        """The task gave the connection back with something left to do, or an event came while it did."""
+        if self.state == READING:
+            if self.buffer:
+                data, self.buffer = self.buffer, b""
+                self._take_head(data, 0)
+            elif self.readable or self.hung_up:
+                self._read_head()
+        elif self.state != RUNNING:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self.state == FLUSHING:
+            self._flush_rest()
+        elif self.state == COLLECTING:
+            self._collect()
+        elif self.state == DISCARDING:
+            self._discard()
+        elif self.state == LINGERING:
+            self._drop_received()
+
+    def _notify(self, bits: int) -> None:
+        """A task owns the connection: tell it. Flags first, then the waiters, then see whether it was just given back."""
+        exchange = self.exchange
+        if bits & BROKEN:
+            self.broken = self.hung_up = self.readable = True
+        elif bits & HUNG_UP:
+            self.hung_up = self.readable = True
+        elif bits & IN:
+            self.readable = True
+        self.writable = True
+        if exchange is not None:
+            exchange.wake_reader()
+            if bits & (OUT | BROKEN):
+                exchange.wake_writer()
+        if self.state != RUNNING:
+            self.service.post(self.on_posted)
+
+    def on_deadline(self) -> None:
+        """A time-out has passed."""
+        state, self.deadline = self.state, _NEVER
+        if state == READING and self.buffer:
+            self._refuse(RequestRefused(408, "the head of the request took too long"))
+        elif state == COLLECTING:
+            self._refuse(RequestRefused(408, "the body of the request took too long"))
+        elif state == READING and self.requests:
+            self._linger()
+        elif state == RUNNING:
+            self._time_out_task()
+        elif state == FLUSHING:
+            self.abort()
+        else:
+            self.close()
+
+    def _time_out_task(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if self.waiting == WRITE:
+            self.broken = True
+            exchange.wake_writer()
+        elif self.waiting == READ:
+            exchange.refuse(RequestRefused(408, "the body of the request took too long"))
+            exchange.wake_reader()
+
+    # -- reading a request ----------------------------------------------------------------------------------
+
+    def _read_head(self) -> None:
+        self.readable = False
+        try:
+            data = self.socket.recv(_HEAD_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            self.close()
+            return
+        if len(data) == _HEAD_RECEIVE:
+            self.readable = True
+        if not self.buffer:
+            self._take_head(data, 0)
+            return
+        buffer, self.buffer = self.buffer, b""
+        scanned = len(buffer)
+        if not isinstance(buffer, bytearray):
+            buffer = bytearray(buffer)
+        buffer += data
+        self._take_head(buffer, scanned)
+
+    def _take_head(self, data: bytes | bytearray, scanned: int) -> None:
+        """Parse the head that `data` begins with, if it is whole, and go on to the body. `scanned`: known to lack its end."""
+        while data.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before a request are ignored
+            data, scanned = data[2:], 0
+        if not data:
+            return
+        config = self.service.config
+        try:
+            end = find_end(data, scanned, config.limit_request_line, config.limit_request_head)
+            if end < 0:
+                self._await_head(data, first=scanned == 0)
+                return
+            head = parse_head(bytes(data[:end]), config.limit_request_line, config.limit_request_fields)
+            self._take_request(head, bytes(data[end:]))
+        except RequestRefused as refusal:
+            self._refuse(refusal)
+
+    def _await_head(self, data: bytes | bytearray, *, first: bool) -> None:
+        if first:
+            self.deadline = self.service.poller.now + self.service.config.head_timeout
+        self.buffer = data
+        if self.readable:
+            self.service.post(self.on_more)
+
+    def on_more(self) -> None:
+        """Go on with a head of which more has been received than was read at once."""
+        if self.state == READING:
+            self._read_head()
+
+    def _take_request(self, head: Head, rest: bytes) -> None:
+        fields = head.fields
+        service = self.service
+        collected = b""
+        body: Body = NO_BODY
+        if fields.chunked or fields.content_length:
+            body = self._body(head)
+            if rest:
+                collected, rest = body.feed(rest)
+        self.body = body
+        self.buffer = rest
+        self.waiting = CLOSE
+        self.requests += 1
+        keep_alive = (
+            (not fields.close if head.line.http_11 else fields.keep_alive)
+            and not fields.upgrade  # what follows may be the other protocol's
+            and self.requests < service.config.limit_keep_alive_requests
+        )
+        exchange = Exchange(head, body, collected, self, keep_alive)
+        self.exchange = exchange
+        if body.complete or not service.collects_bodies or fields.expects_continue:
+            self._spawn(exchange)
+        else:
+            self.state = COLLECTING
+            exchange.collected = bytearray(collected)  # type: ignore[assignment]
+            self._be_patient(READ, service.config.body_timeout)
+            if len(collected) >= service.config.buffer_body:
+                self._spawn_collected(exchange)
+            elif self.readable:
+                self._collect()
+
+    def _body(self, head: Head) -> Body:
+        limit = self.service.config.limit_body
+        if head.fields.chunked:
+            return ChunkedBody(limit)
+        length = head.fields.content_length or 0
+        if limit and length > limit:
+            raise RequestRefused(413, f"the body is larger than {limit} bytes")
+        return LengthBody(length)
+
+    def _spawn(self, exchange: Exchange) -> None:
+        self.state = RUNNING
+        self.deadline = _NEVER
+        self.service.run(exchange)
+
+    def _collect(self) -> None:
+        """Read a body until it is whole, or larger than what is collected before a task is spawned."""
+        exchange = self.exchange
+        assert exchange is not None
+        try:
+            while not self.body.complete and len(exchange.collected) < self.service.config.buffer_body:
+                received = self._receive_for_poller()
+                if received is None:
+                    return
+                data, rest = self.body.feed(received)
+                exchange.collected += data
+                self.buffer = rest
+                self._progress(len(received), self.service.config.body_timeout)
+        except RequestRefused as refusal:
+            self._refuse(refusal)
+            return
+        self._spawn_collected(exchange)
+
+    def _spawn_collected(self, exchange: Exchange) -> None:
+        exchange.collected = bytes(exchange.collected)
+        self._spawn(exchange)
+
+    def _receive_for_poller(self) -> bytes | None:
+        """Bytes, or None when there are none now; at the client's end the connection is closed."""
+        self.readable = False
+        try:
+            data = self.socket.recv(_BODY_RECEIVE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return None
+        return data
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Answer a request that cannot be run, and close."""
+        self.exchange = None
+        self.state = RUNNING
+        self.buffer = b""
+        extra = b"retry-after: 1\r\n" if refusal.status == 503 else b""
+        answer = f.error_response(refusal.status, str(refusal), close=True, extra=extra)
+        self.service.refused(self.client, refusal)
+        try:
+            self.write(f.status_line(refusal.status) + self.service.common_fields() + answer)
+        except ClientGone:
+            self.close()
+            return
+        self.finish(False)
+
+    # -- the task's side (http.exchange.Channel) ------------------------------------------------------------
+
+    def common_fields(self) -> bytes:
+        return self.service.common_fields()
+
+    def receive(self) -> bytes | None:
+        """Bytes that the client sent; b"" at its end, None when there are none now."""
+        if self.buffer:
+            data, self.buffer = bytes(self.buffer), b""
+            return data
+        self.readable = False
+        try:
+            data = self.socket.recv(_BODY_RECEIVE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self.broken = True
+            return b""
+        if len(data) == _BODY_RECEIVE:
+            self.readable = True
+        self._progress(len(data), self.service.config.body_timeout)
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Put back what lies behind the body: the next request."""
+        self.buffer = data
+
+    def write(self, data: bytes) -> bool:
+        """Send, or keep what the kernel does not take (False). Raises ClientGone."""
+        if self.pending:
+            self.pending.append(memoryview(data))
+            return False
+        self.writable = False
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.broken = True
+            raise ClientGone("the client closed the connection") from None
+        if sent == len(data):
+            return True
+        self.pending = deque((memoryview(data)[sent:],))
+        return False
+
+    def write_file(self, fd: int, offset: int, count: int) -> None:
+        """Send a part of a file, now or as the client takes it; `fd` is closed when it is sent."""
+        if self.pending is None:
+            self.pending = deque()
+        self.pending.append(_FilePart(fd, offset, count))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what is pending. True when nothing is left. Raises ClientGone."""
+        pending = self.pending
+        while pending:
+            self.writable = False
+            part = pending[0]
+            try:
+                if isinstance(part, _FilePart):
+                    sent = self._send_part(part)
+                    done = part.count == 0
+                else:
+                    sent = self.socket.send(part)
+                    done = sent == len(part)
+                    if not done:
+                        pending[0] = part[sent:]
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.broken = True
+                raise ClientGone("the client closed the connection") from None
+            self._progress(sent, self.service.config.write_timeout)
+            if done:
+                self._drop_part(pending.popleft())
+        self.pending = None
+        return True
+
+    def _send_part(self, part: _FilePart) -> int:
+        if not part.count:
+            return 0
+        sent = os.sendfile(self.fd, part.fd, part.offset, part.count)
+        if sent == 0:  # the file became shorter: the client must see that bytes are missing
+            raise OSError("end of file")
+        part.offset += sent
+        part.count -= sent
+        return sent
+
+    @staticmethod
+    def _drop_part(part: memoryview | _FilePart) -> None:
+        if isinstance(part, _FilePart):
+            os.close(part.fd)
+
+    def wait_for(self, direction: int) -> bool:
+        """Whether a task that wants to go on in `direction` has to wait; its time-out starts."""
+        if self.broken:
+            return False
+        if direction == WRITE:
+            if self.writable:
+                return False
+            self._be_patient(WRITE, self.service.config.write_timeout)
+        elif direction == READ:
+            if self.readable or self.hung_up or self.buffer:
+                return False
+            self._be_patient(READ, self.service.config.body_timeout)
+        elif self.hung_up:
+            return False
+        return True
+
+    def finish(self, keep_alive: bool) -> None:
+        """The response is complete: the connection is the poller's again."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            self.service.answered(exchange)
+            exchange.wake_reader()
+        self.keep_alive = keep_alive
+        if not self.pending:
+            self._after_response()
+            return
+        self._be_patient(WRITE, self.service.config.write_timeout)
+        self.state = FLUSHING
+        if self.writable or self.broken:
+            self.service.post(self.on_posted)
+
+    def complain(self, exchange: Exchange, fault: str) -> None:
+        self.service.complain(exchange, fault)
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        if self.state != CLOSED:
+            try:
+                self.socket.setsockopt(_SOL_SOCKET, _SO_LINGER, _RESET_ON_CLOSE)
+            except OSError:
+                pass  # gone already
+            self.close()
+
+    # -- after a response -----------------------------------------------------------------------------------
+
+    def _flush_rest(self) -> None:
+        try:
+            if self.flush():
+                self._after_response()
+        except ClientGone:
+            self.close()
+
+    def _after_response(self) -> None:
+        if self.broken:
+            self.close()
+        elif not self.keep_alive or self.service.draining:
+            self._linger()
+        elif not self.body.complete:
+            self.state = DISCARDING
+            self._be_patient(READ, self.service.config.body_timeout)
+            self.service.post(self.on_posted)
+        else:
+            self.deadline = monotonic() + self.service.config.keep_alive_timeout
+            self.state = READING
+            if self.buffer or self.readable or self.hung_up:
+                self.service.post(self.on_posted)
+
+    def _discard(self) -> None:
+        """Read the rest of a body that the application did not want, to find the next request behind it."""
+        try:
+            while not self.body.complete:
+                received = bytes(self.buffer) if self.buffer else self._receive_for_poller()
+                self.buffer = b""
+                if received is None:
+                    return
+                self.buffer = self.body.feed(received)[1]
+                self._progress(len(received), self.service.config.body_timeout)
+        except RequestRefused:
+            self._linger()
+            return
+        self.readable = True
+        self._after_response()
+
+    def _linger(self) -> None:
+        """Close our side, then read until the client closes its own: closing at once could reset the answer away.
+
+        RFC 9112 section 9.6.
+        """
+        self.buffer = b""
+        try:
+            self.socket.shutdown(_SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.deadline = monotonic() + _LINGER
+        self.state = LINGERING
+        if self.readable or self.hung_up:
+            self.service.post(self.on_posted)
+
+    def _drop_received(self) -> None:
+        while self._receive_for_poller() is not None:
+            pass
+
+    def turn_away(self) -> None:
+        """Answer 503 at once: there is no room for one more connection."""
+        self._refuse(RequestRefused(503, "too many connections; try again"))
+
+    def drain(self) -> None:
+        """The worker stops: close when idle, unless a request has arrived by now."""
+        if self.state == READING and not self.buffer:
+            self._read_head()
+            if self.state == READING and not self.buffer:
+                self._linger()
+
+    def close(self) -> None:
+        if self.state == CLOSED:
+            return
+        self.state = CLOSED
+        self.broken = self.hung_up = True
+        self.deadline = _NEVER
+        self.service.poller.remove(self.fd)
+        self.service.closed(self)
+        self.socket.close()
+        for part in self.pending or ():
+            self._drop_part(part)
+        self.pending = None
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            self.service.answered(exchange)
+            exchange.wake_reader()
+            exchange.wake_writer()
+
+    # -- patience -------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """No request is being read, run or answered."""
+        return self.state == READING and not self.buffer
+
+    @property
+    def busy(self) -> bool:
+        """A request is being read, run or answered."""
+        return not self.idle and self.state not in (LINGERING, CLOSED)
+
+    def _be_patient(self, direction: int, timeout: float) -> None:
+        """Start waiting for the client; only time spent waiting counts."""
+        if self.waiting != direction:
+            self.waiting = direction
+            self.patience = timeout
+        self.since = monotonic()
+        self.deadline = self.since + self.patience
+
+    def _progress(self, count: int, timeout: float) -> None:
+        """The client moved `count` bytes: patience grows with them, at _MIN_RATE, up to the whole time-out."""
+        if self.deadline == _NEVER:
+            return  # nobody had to wait
+        now = monotonic()
+        self.patience = min(timeout, self.patience - (now - self.since) + count / _MIN_RATE)
+        self.since = now
+        self.deadline = _NEVER if self.state == RUNNING else now + self.patience

@@ -1,0 +1,201 @@
+"""What all connections of a worker share: the limits, the clock, who runs their requests, who writes them down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from eitherway.config import Config
+from eitherway.errors import ClientGone, RequestRefused
+from eitherway.http.exchange import Address, Exchange
+from eitherway.http.fields import http_date
+from eitherway.http.forwarded import origin
+from eitherway.metrics.access_log import AccessLog
+from eitherway.net.poller import Poller
+
+if TYPE_CHECKING:
+    from eitherway.net.connection import Connection
+
+logger = logging.getLogger("eitherway.server")
+
+
+class Service:
+    """Knows every open connection and every running exchange. `spawn` is the engine's verb."""
+
+    def __init__(
+        self,
+        config: Config,
+        poller: Poller,
+        spawn: Callable[[Exchange], None],
+        *,
+        collects_bodies: bool,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self.config = config
+        self.poller = poller
+        self.post = poller.post
+        self.access_log = access_log
+        self.collects_bodies = collects_bodies  # small bodies are read before a thread or greenlet is taken
+        self.connections: set[Connection] = set()
+        self.running: set[Exchange] = set()
+        self.draining = False
+        self.on_quiet: Callable[[], None] = lambda: None  # called while draining, whenever something ended
+        self._spawn = spawn
+        self._trusts = _trusted(config.forwarded_allow_ips)
+        self._common = b""
+        self._common_until = 0.0
+        self._warned_until: dict[str, float] = {}
+        self._deferred: list[Callable[[], None]] = []
+        timeouts = (config.head_timeout, config.body_timeout, config.keep_alive_timeout, config.write_timeout)
+        self.sweep_interval = min(1.0, max(0.05, min(timeouts) / 4))  # how late a time-out can be, in seconds
+
+    # -- exchanges ------------------------------------------------------------------------------------------
+
+    def run(self, exchange: Exchange) -> None:
+        """Spawn the task that runs an exchange, or refuse it: 503 beyond `limit_concurrency`."""
+        if exchange.fields.forwarded and self._trusts(exchange.client):
+            _believe_proxy(exchange, self._trusts)
+        if self.access_log is not None:
+            exchange.started_at = monotonic()
+        if self.draining:
+            exchange.keep_alive = False
+        if len(self.running) >= self.config.limit_concurrency:
+            self.warn("limit_concurrency", "%d requests are running: answering 503", len(self.running))
+            try:
+                exchange.fail(503, "the server is busy; try again", b"retry-after: 1\r\n")
+            except ClientGone:
+                pass  # it did not wait for the answer
+            return
+        self.running.add(exchange)
+        self._spawn(exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The task of an exchange has ended. From any thread."""
+        self.running.discard(exchange)
+        if self.draining:
+            self.post(self.on_quiet)
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if self.draining:
+            self.post(self.on_quiet)
+
+    def answered(self, exchange: Exchange) -> None:
+        """An exchange's response is complete."""
+        if self.access_log is not None:
+            self.access_log.write(exchange, monotonic() - exchange.started_at)
+
+    def refused(self, client: Address | None, refusal: RequestRefused) -> None:
+        """A request was answered by the server itself, before it became an exchange."""
+        logger.info("refused a request of %s: %d %s", _name(client), refusal.status, refusal)
+        if self.access_log is not None:
+            self.access_log.write_refusal(client, refusal.status)
+
+    def complain(self, exchange: Exchange, fault: str) -> None:
+        """Log what the application did wrong in a response."""
+        logger.error("%s %s: %s", exchange.line.method, exchange.line.target.decode("ascii"), fault)
+
+    def common_fields(self) -> bytes:
+        """Date and Server, made anew once a second."""
+        now = time()
+        if now >= self._common_until:
+            self._common_until = int(now) + 1.0
+            server = b"server: eitherway\r\n" if self.config.server_header else b""
+            self._common = b"date: %b\r\n%b" % (http_date(now), server)
+        return self._common
+
+    # -- connections ----------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Act on every time-out that has passed; called every `sweep_interval` seconds."""
+        now = self.poller.now = monotonic()
+        for connection in [c for c in list(self.connections) if c.deadline < now]:
+            connection.on_deadline()
+        deferred, self._deferred = self._deferred, []
+        for callback in deferred:
+            callback()
+
+    def make_room(self) -> bool:
+        """Whether `limit_connections` allows the one just opened; the longest idle are closed for it."""
+        limit = self.config.limit_connections
+        if len(self.connections) <= limit:
+            return True
+        self.warn("limit_connections", "%d connections are open: closing idle ones", limit)
+        idle = sorted((c for c in self.connections if c.idle and c.requests), key=lambda c: c.deadline)
+        for connection in idle[: max(1, limit // 100)]:
+            connection.close()
+        return bool(idle)
+
+    def on_next_sweep(self, callback: Callable[[], None]) -> None:
+        self._deferred.append(callback)
+
+    def drain(self) -> None:
+        """From now on every answer is its connection's last; idle connections are closed, unless a request is there."""
+        self.draining = True
+        for exchange in list(self.running):
+            exchange.keep_alive = False
+        for connection in list(self.connections):
+            connection.drain()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is running or an answer is still on its way."""
+        return bool(self.running) or any(c.busy for c in list(self.connections))
+
+    def close(self) -> None:
+        """Close every connection at once."""
+        for connection in list(self.connections):
+            connection.close()
+
+    def warn(self, topic: str, message: str, *arguments: object) -> None:
+        """Log a warning about `topic`, once a second at most."""
+        now = monotonic()
+        if now >= self._warned_until.get(topic, 0.0):
+            self._warned_until[topic] = now + 1.0
+            logger.warning(message, *arguments)
+
+
+def _name(client: Address | None) -> str:
+    return f"{client[0]}:{client[1]}" if client else "a Unix socket's client"
+
+
+def _trusted(allowed: tuple[str, ...]) -> Callable[[Address | None], bool]:
+    """Who may speak for its clients: a function of the peer's address (None: a Unix socket's)."""
+    everyone = "*" in allowed
+    unix = "unix" in allowed
+    networks = [ip_network(entry, strict=False) for entry in allowed if entry not in {"*", "unix"}]
+    known: dict[str, bool] = {}
+
+    def trusts(client: Address | None) -> bool:
+        if everyone:
+            return True
+        if client is None:
+            return unix
+        host = client[0]
+        verdict = known.get(host)
+        if verdict is None:
+            try:
+                address = ip_address(host)
+            except ValueError:
+                return False
+            mapped = getattr(address, "ipv4_mapped", None)
+            verdict = any((mapped or address) in network for network in networks)
+            if len(known) < 1024:
+                known[host] = verdict
+        return verdict
+
+    return trusts
+
+
+def _believe_proxy(exchange: Exchange, trusts: Callable[[Address | None], bool]) -> None:
+    """Take client, scheme and host from what the trusted proxy says of them."""
+    said = origin(exchange.fields.raw, lambda host: trusts((host, 0)))
+    if said.client is not None:
+        exchange.client = said.client
+    if said.scheme is not None:
+        exchange.scheme = said.scheme
+    if said.host is not None:
+        exchange.host = said.host

@@ -1,0 +1,161 @@
+"""Inside a worker process: load the application, join interface to engine, serve, drain."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+from socket import socket as Socket  # noqa: N812
+from time import monotonic
+from typing import Any
+
+from eitherway import __version__, engines
+from eitherway.config import Config
+from eitherway.engines.base import Engine
+from eitherway.interfaces.base import COLOURS, Interface, describe
+from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
+from eitherway.metrics.access_log import AccessLog
+from eitherway.net.listener import Listener, display
+from eitherway.net.poller import Poller
+from eitherway.net.service import Service
+
+logger = logging.getLogger("eitherway.server")
+
+_DRAIN_TICK = 0.05  # seconds between two looks whether all is done
+_LAST_WORDS = 0.5  # seconds that clients get to close their side after the last answer
+
+
+class Worker:
+    """Serves one application on listening sockets that are open already, until a signal ends it."""
+
+    def __init__(self, config: Config, sockets: list[Socket], application: object = None) -> None:
+        self._config = config
+        self._sockets = sockets
+        self._application = application
+        self._stop_at = float("inf")  # when draining is given up
+        self._quiet_since: float | None = None
+        self._signals = 0
+
+    def run(self) -> int:
+        """Serve; the exit code. Raises StartError."""
+        config = self._config
+        if config.engine != "auto":
+            engines.prepare(config.engine)
+        application, interface_name = self._load()
+        colour = COLOURS[interface_name]
+        self._engine_name = engines.choose(config.engine, colour)
+        self._interface_name = interface_name
+        engines.prepare(self._engine_name)
+        self._poller = Poller()
+        self._engine = engines.create(self._engine_name, colour, config, self._poller)
+        self._service = Service(
+            config,
+            self._poller,
+            self._engine.spawn,
+            collects_bodies=self._engine.collects_bodies,
+            access_log=AccessLog(config.access_log, config.access_format) if config.access_log else None,
+        )
+        self._service.on_quiet = self._stop_when_quiet
+        self._listeners = [Listener(self._service, sock) for sock in self._sockets]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        interface = _join(interface_name, application, self._engine, config, self._service)
+        # What is loaded by now lives as long as the process; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            self._engine.run(interface, self._started, self._tick)
+        finally:
+            self._service.close()
+            for listener in self._listeners:
+                listener.stop()
+        return 0
+
+    def _load(self) -> tuple[Any, str]:
+        prepare_path(self._config)
+        application = self._application
+        if application is None:
+            application = load_application(self._config.app)
+        interface = self._config.interface
+        return application, detect_interface(application) if interface == "auto" else interface
+
+    def _started(self) -> None:
+        for listener in self._listeners:
+            listener.start()
+        logger.info(
+            "eitherway %s serves %s (%s) on %s%s at %s, pid %d",
+            __version__,
+            self._config.app or "an application",
+            self._interface_name,
+            self._engine_name,
+            " (monkey-patched)" if self._engine_name == "gevent" else "",
+            ", ".join(display(sock) for sock in self._sockets),
+            os.getpid(),
+        )
+
+    # -- ending ---------------------------------------------------------------------------------------------
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        """The first signal drains, a second one ends the process now."""
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + number)
+        self._poller.post(self._drain)
+
+    def _drain(self) -> None:
+        if self._service.draining:
+            return
+        logger.info("stopping: %d requests are running", len(self._service.running))
+        self._stop_at = monotonic() + self._config.graceful_timeout
+        for listener in self._listeners:
+            listener.drain()
+        self._service.drain()
+        self._stop_when_quiet()
+
+    def _stop_when_quiet(self) -> None:
+        """Stop as soon as every request is answered and the clients have seen it."""
+        if self._service.busy:
+            self._quiet_since = None
+            return
+        if self._quiet_since is None:
+            self._quiet_since = monotonic()
+        if not self._service.connections or monotonic() - self._quiet_since > _LAST_WORDS:
+            self._engine.stop()
+
+    def _tick(self) -> float:
+        self._service.sweep()
+        if not self._service.draining:
+            return self._service.sweep_interval
+        self._stop_when_quiet()
+        if monotonic() > self._stop_at:
+            for exchange in list(self._service.running):
+                logger.warning("cut off after %g s of stopping: %s", self._config.graceful_timeout, describe(exchange))
+            self._engine.stop()
+        return _DRAIN_TICK
+
+
+def _join(name: str, application: Any, engine: Engine, config: Config, service: Service) -> Interface:
+    """The interface of that name over the application, with the engine's verb."""
+    if name == "asgi":
+        from eitherway.interfaces.asgi import ASGIInterface
+
+        interface: Interface = ASGIInterface(application, config, service.ended)
+    else:
+        from eitherway.interfaces.wsgi import WSGIInterface
+
+        interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread)
+    interface.suspend = engine.suspend
+    return interface
+
+
+def configure_logging(level: str) -> None:
+    """The server's own log goes to stderr; the application's logging is left alone."""
+    root = logging.getLogger("eitherway")
+    root.setLevel(level.upper())
+    root.propagate = False
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        root.addHandler(handler)
