@@ -33,6 +33,7 @@ class Setting:
     help: str
     unit: str = ""
     metavar: str = ""
+    short: str = ""  # a one-letter option beside the long one
     choices: tuple[str, ...] = ()
     check: Check | None = None
     required: bool = False  # of a list: at least one item
@@ -61,13 +62,14 @@ def setting(
     kind: str = "",
     unit: str = "",
     metavar: str = "",
+    short: str = "",
     choices: tuple[str, ...] = (),
     check: Check | None = None,
     required: bool = False,
 ) -> T:
     """Declare a field of Config. The kind follows from the default and the unit unless it is named."""
     declared = Setting(
-        KINDS[kind or _kind_of(default, unit)], group, help, unit, metavar, choices, check, required
+        KINDS[kind or _kind_of(default, unit)], group, help, unit, metavar, short, choices, check, required
     )
     return field(default=default, metadata={"setting": declared})
 
@@ -94,6 +96,8 @@ def time_between(low: float, high: float) -> Check:
 
 
 def readable(read: Callable[[str], object]) -> Callable[[str], bool]:
+    """Make the test that a reader reads an item: it raises ValueError for what it does not."""
+
     def passes(text: str) -> bool:
         try:
             read(text)

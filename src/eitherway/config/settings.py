@@ -83,6 +83,7 @@ class Config:
         LISTENING,
         "Listen on host:port, [::1]:port, :port or unix:/path; port 0 takes a free one. Repeatable.",
         metavar="ADDRESS",
+        short="-b",
         check=ADDRESS,
         required=True,
     )

@@ -13,7 +13,7 @@ from typing import Protocol
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http import fields as f
 from eitherway.http.body import Body
-from eitherway.http.h1 import Head
+from eitherway.http.h1 import RequestFields, RequestLine
 
 # What a task can wait for: bytes of the body, room for bytes of the answer, the client's leaving.
 READ, WRITE, CLOSE = range(3)
@@ -74,14 +74,23 @@ class Exchange:
         "write_waiter",
     )
 
-    def __init__(self, head: Head, body: Body, collected: bytes, channel: Channel, keep_alive: bool) -> None:
-        self.line, self.fields = head
+    def __init__(
+        self,
+        line: RequestLine,
+        fields: RequestFields,
+        body: Body,
+        collected: bytes,
+        channel: Channel,
+        keep_alive: bool,
+    ) -> None:
+        self.line = line
+        self.fields = fields
         self.body = body
         self.collected = collected  # bytes of the body that came before they were asked for
         self.channel = channel
         self.client = channel.client
         self.scheme = channel.scheme
-        self.host = self.fields.host
+        self.host = fields.host
         self.keep_alive = keep_alive
         self.status = 0
         self.bytes_sent = 0  # of the response's body
@@ -190,8 +199,11 @@ class Exchange:
         common = self.channel.common_fields()
         parts: list[bytes] = []
         length: int | None = None
+        roles = f.ROLES
         for name, value in headers:
-            role = f.role(name)
+            role = roles.get(name)
+            if role is None:
+                role = f.role(name)
             if role:
                 if role == f.LENGTH:
                     if length is not None or status == 204:

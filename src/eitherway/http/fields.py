@@ -21,9 +21,9 @@ NO_BODY = frozenset({204, 304})
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
-# What the server must know about a response's field; every other name is PLAIN.
+# What the server must know about a response's field; every other name is PLAIN. Names seen are remembered here.
 PLAIN, LENGTH, CODING, CONNECTION, DATE, SERVER = range(6)
-_ROLES = {
+ROLES: dict[bytes, int] = {
     b"content-length": LENGTH,
     b"transfer-encoding": CODING,
     b"connection": CONNECTION,
@@ -31,7 +31,6 @@ _ROLES = {
     b"server": SERVER,
 }
 _REMEMBERED = 512
-_roles: dict[bytes, int] = {}
 _lowered: dict[bytes, bytes] = {}
 
 
@@ -47,13 +46,13 @@ def lower_name(name: bytes) -> bytes:
 
 def role(name: bytes) -> int:
     """What a response's field means to the server. Raises ResponseError for a name outside the grammar."""
-    known = _roles.get(name)
+    known = ROLES.get(name)
     if known is None:
         if not TOKEN.fullmatch(name):
             raise ResponseError(f"the response's field name {name!r} has characters that are not allowed")
-        known = _ROLES.get(name.lower(), PLAIN)
-        if len(_roles) < _REMEMBERED:
-            _roles[name] = known
+        known = ROLES.get(name.lower(), PLAIN)
+        if len(ROLES) < _REMEMBERED:
+            ROLES[name] = known
     return known
 
 

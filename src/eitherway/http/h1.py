@@ -8,7 +8,8 @@ fields again and again), so both are remembered in small bounded tables.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -26,8 +27,12 @@ _LENGTH = re.compile(rb"[0-9]{1,19}")
 _ENTRIES, _LARGEST_LINE, _LARGEST_BLOCK = 512, 256, 2048
 
 
-class RequestLine(NamedTuple):
-    """A request line, taken apart. `path` and `path_info` are percent-decoded: as text, and as WSGI's latin-1."""
+@dataclass(slots=True, eq=False)
+class RequestLine:
+    """A request line, taken apart. `path` and `path_info` are percent-decoded: as text, and as WSGI's latin-1.
+
+    One object serves all requests with the same line: read it only.
+    """
 
     method: str
     target: bytes
@@ -40,8 +45,12 @@ class RequestLine(NamedTuple):
     http_11: bool
 
 
-class RequestFields(NamedTuple):
-    """A request's fields, names in lower case, and what of them the server itself goes by."""
+@dataclass(slots=True, eq=False)
+class RequestFields:
+    """A request's fields, names in lower case, and what of them the server itself goes by.
+
+    One object serves all requests with the same fields: read it only.
+    """
 
     raw: f.Fields
     host: bytes | None
@@ -54,13 +63,6 @@ class RequestFields(NamedTuple):
     wants_trailers: bool
     forwarded: bool
     environ: dict[str, str]
-
-
-class Head(NamedTuple):
-    """A request's whole head."""
-
-    line: RequestLine
-    fields: RequestFields
 
 
 _lines: dict[bytes, RequestLine] = {}
@@ -92,13 +94,13 @@ def _check_sizes(buffer: bytes | bytearray, limit_line: int, limit_head: int) ->
         raise RequestRefused(431, f"the head is longer than {limit_head} bytes")
 
 
-def parse_head(head: bytes, limit_line: int, limit_fields: int) -> Head:
+def parse_head(head: bytes, limit_line: int, limit_fields: int) -> tuple[RequestLine, RequestFields]:
     """Parse a whole head, with its last empty line. Raises RequestRefused with the status to answer."""
     cut = head.find(b"\r\n")
     if cut > limit_line:
         raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")
-    line = parse_request_line(head[:cut])
-    fields = parse_fields(head[cut:])
+    line = _lines.get(head[:cut]) or parse_request_line(head[:cut])
+    fields = _blocks.get(head[cut:]) or parse_fields(head[cut:])
     if len(fields.raw) > limit_fields:
         raise RequestRefused(431, f"more than {limit_fields} fields")
     host = fields.host
@@ -107,16 +109,13 @@ def parse_head(head: bytes, limit_line: int, limit_fields: int) -> Head:
             raise RequestRefused(400, "a request in HTTP/1.1 needs a Host field")
     elif fields.chunked:
         raise RequestRefused(400, "HTTP/1.0 has no Transfer-Encoding")
-    if line.authority is not None and (host or b"").lower() != line.authority.lower() and host is not None:
+    if line.authority is not None and host is not None and host.lower() != line.authority.lower():
         raise RequestRefused(400, "the target's authority and the Host field disagree")
-    return Head(line, fields)
+    return line, fields
 
 
 def parse_request_line(line: bytes) -> RequestLine:
     """Parse `METHOD target HTTP/1.x` (RFC 9112 section 3). Raises RequestRefused."""
-    known = _lines.get(line)
-    if known is not None:
-        return known
     match = _LINE.fullmatch(line)
     if match is None:
         _refuse_line(line)
@@ -176,9 +175,6 @@ class _Collector:
 
 def parse_fields(block: bytes) -> RequestFields:
     """Parse a block of fields: from the CRLF that ends the request line to the empty line. Raises RequestRefused."""
-    known = _blocks.get(block)
-    if known is not None:
-        return known
     collector = _Collector()
     try:
         # A parser for every block: nothing of one request can stay behind for the next.

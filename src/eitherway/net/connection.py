@@ -19,7 +19,7 @@ from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http import fields as f
 from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
-from eitherway.http.h1 import Head, find_end, parse_head
+from eitherway.http.h1 import RequestFields, RequestLine, find_end, parse_head
 from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
 
 if TYPE_CHECKING:
@@ -213,8 +213,9 @@ class Connection:
             if end < 0:
                 self._await_head(data, first=scanned == 0)
                 return
-            head = parse_head(bytes(data[:end]), config.limit_request_line, config.limit_request_fields)
-            self._take_request(head, bytes(data[end:]))
+            whole = data if end == len(data) else data[:end]
+            line, fields = parse_head(bytes(whole), config.limit_request_line, config.limit_request_fields)
+            self._take_request(line, fields, bytes(data[end:]))
         except RequestRefused as refusal:
             self._refuse(refusal)
 
@@ -230,13 +231,12 @@ class Connection:
         if self.state == READING:
             self._read_head()
 
-    def _take_request(self, head: Head, rest: bytes) -> None:
-        fields = head.fields
+    def _take_request(self, line: RequestLine, fields: RequestFields, rest: bytes) -> None:
         service = self.service
         collected = b""
         body: Body = NO_BODY
         if fields.chunked or fields.content_length:
-            body = self._body(head)
+            body = self._body(fields)
             if rest:
                 collected, rest = body.feed(rest)
         self.body = body
@@ -244,11 +244,11 @@ class Connection:
         self.waiting = CLOSE
         self.requests += 1
         keep_alive = (
-            (not fields.close if head.line.http_11 else fields.keep_alive)
+            (not fields.close if line.http_11 else fields.keep_alive)
             and not fields.upgrade  # what follows may be the other protocol's
             and self.requests < service.config.limit_keep_alive_requests
         )
-        exchange = Exchange(head, body, collected, self, keep_alive)
+        exchange = Exchange(line, fields, body, collected, self, keep_alive)
         self.exchange = exchange
         if body.complete or not service.collects_bodies or fields.expects_continue:
             self._spawn(exchange)
@@ -261,11 +261,11 @@ class Connection:
             elif self.readable:
                 self._collect()
 
-    def _body(self, head: Head) -> Body:
+    def _body(self, fields: RequestFields) -> Body:
         limit = self.service.config.limit_body
-        if head.fields.chunked:
+        if fields.chunked:
             return ChunkedBody(limit)
-        length = head.fields.content_length or 0
+        length = fields.content_length or 0
         if limit and length > limit:
             raise RequestRefused(413, f"the body is larger than {limit} bytes")
         return LengthBody(length)

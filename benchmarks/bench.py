@@ -1,0 +1,63 @@
+"""One run of the benchmark: its settings, and the starting of servers for whatever is measured."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from environment import PROGRAMS, Installed, say, variables
+from process import HOST, DidNotStartError, ServerProcess, free_port
+from servers import Server
+from wrk import WrkError
+
+WARM_UP_SECONDS = 1
+
+
+@dataclass
+class Bench:
+    """What all measurements of a run share."""
+
+    installed: Installed
+    directory: Path  # a fresh one, so that no server finds a configuration file
+    server_core: int
+    client_core: int
+    rounds: int
+    seconds: int
+    idle_connections: int
+    wanted: list[str]
+    reasons: dict[str, str] = field(default_factory=dict)  # server -> why it has no figures
+
+    @property
+    def cores(self) -> tuple[int, int]:
+        return self.server_core, self.client_core
+
+    @contextmanager
+    def running(self, server: Server, app: str) -> Iterator[ServerProcess]:
+        """The server, answering, on its core; ended afterwards whatever happens."""
+        if missing := self.installed.missing(server.distributions):
+            raise DidNotStartError(missing)
+        port = free_port()
+        command = server.command_line(app, str(PROGRAMS), HOST, port)
+        with ServerProcess(
+            command, port, self.server_core, variables(server.is_ours), self.directory
+        ) as process:
+            yield process
+
+    @contextmanager
+    def noting_failure(self, server: Server) -> Iterator[None]:
+        """A server that cannot be measured costs its row, not the run."""
+        try:
+            yield
+        except (DidNotStartError, WrkError) as error:
+            self.reasons[server.name] = str(error)
+            say(f"  {server.name}: {error}")
+
+    def progress(self, text: str) -> None:
+        """Show a line that the next one replaces, or a plain one where nobody watches."""
+        if sys.stderr.isatty():
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        else:
+            say(text)

@@ -1,0 +1,140 @@
+"""What is measured and what is asked of it: loads, groups of servers that stand side by side, targets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from apps import WAIT_SECONDS
+from servers import (
+    ASYNCIO,
+    GEVENT,
+    GRANIAN_ASGI,
+    GRANIAN_RUST_TASKS,
+    GRANIAN_WSGI,
+    GRANIAN_WSGI_8,
+    GUNICORN_GEVENT,
+    GUNICORN_GTHREAD,
+    GUNICORN_SYNC,
+    MEINHELD,
+    SYNC,
+    THREADS,
+    UVICORN_UVLOOP,
+    UVLOOP,
+    Server,
+)
+
+CLIENTS = 64
+WAITING_CLIENTS = 1000
+IDEAL_RATE = WAITING_CLIENTS / WAIT_SECONDS
+IDLE_CONNECTIONS = 10_000
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk does."""
+
+    name: str
+    title: str
+    app: str
+    clients: int
+    head: str  # "wrk", "browser" or "changing": see browser.lua
+    in_slices: bool = True  # in turns of a second, against a core whose speed varies
+
+
+@dataclass(frozen=True)
+class Group:
+    """Servers that are compared: the load goes round them in turns."""
+
+    name: str
+    servers: tuple[Server, ...]
+    loads: tuple[Load, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the figure of `ours`, divided by what stands beside it, must be: at least or at most `bound`."""
+
+    subject: str  # the name of a load, or of a table of memory
+    figure: str  # "rate", "p99_ms", "resident"
+    ours: Server
+    beside: Server | float
+    bound: float
+    is_minimum: bool
+
+    def is_met_by(self, ratio: float) -> bool:
+        return ratio >= self.bound if self.is_minimum else ratio <= self.bound
+
+
+WRK_HEAD = Load("hello", "Hello world, wrk's own head", "hello", CLIENTS, "wrk")
+BROWSER_HEAD = Load("hello-browser", "Hello world, a browser's twelve headers", "hello", CLIENTS, "browser")
+CHANGING_HEAD = Load(
+    "hello-changing",
+    "Hello world, the twelve and an X-Request-Id that differs in every request",
+    "hello",
+    CLIENTS,
+    "changing",
+)
+# A slice would lose its last wait, a twentieth of a second's requests.
+WAITS = Load("waits", "50 ms waits", "sleep", WAITING_CLIENTS, "wrk", in_slices=False)
+HELLOS = (WRK_HEAD, BROWSER_HEAD, CHANGING_HEAD)
+LOADS = (*HELLOS, WAITS)
+
+GROUPS = (
+    Group("sync", (SYNC, GUNICORN_SYNC, GRANIAN_WSGI), HELLOS),
+    Group("threads", (THREADS, GUNICORN_GTHREAD, GRANIAN_WSGI_8), HELLOS),
+    Group("gevent", (GEVENT, GUNICORN_GEVENT, MEINHELD), HELLOS),
+    Group("asgi", (UVLOOP, ASYNCIO, UVICORN_UVLOOP, GRANIAN_ASGI, GRANIAN_RUST_TASKS), HELLOS),
+    Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
+)
+
+MEMORY = "memory"
+IDLE = "idle"
+MEMORY_SERVERS = (
+    SYNC,
+    THREADS,
+    GEVENT,
+    ASYNCIO,
+    UVLOOP,
+    UVICORN_UVLOOP,
+    GUNICORN_SYNC,
+    GRANIAN_WSGI,
+    GRANIAN_ASGI,
+)
+IDLE_SERVERS = (SYNC, GEVENT, UVLOOP, UVICORN_UVLOOP, GUNICORN_GEVENT, GRANIAN_WSGI, GRANIAN_ASGI)
+
+
+def targets() -> Iterable[Target]:
+    """All targets, in the order of the tables."""
+    for load in HELLOS:
+        for ours, beside, bound in (
+            (SYNC, GUNICORN_SYNC, 12.0),
+            (SYNC, GRANIAN_WSGI, 1.0),
+            (THREADS, GUNICORN_GTHREAD, 10.0),
+            (THREADS, GRANIAN_WSGI_8, 0.9),
+            (GEVENT, GUNICORN_GEVENT, 9.0),
+            (GEVENT, MEINHELD, 1.5),
+            (UVLOOP, UVICORN_UVLOOP, 1.35),
+            (UVLOOP, GRANIAN_ASGI, 1.35),
+            (ASYNCIO, UVICORN_UVLOOP, 1.1),
+        ):
+            yield Target(load.name, "rate", ours, beside, bound, is_minimum=True)
+        yield Target(load.name, "p99_ms", THREADS, GRANIAN_WSGI_8, 2.0, is_minimum=False)
+    for ours in (GEVENT, UVLOOP):
+        yield Target(WAITS.name, "rate", ours, IDEAL_RATE, 0.85, is_minimum=True)
+        yield Target(WAITS.name, "p99_ms", ours, 90.0, 1.0, is_minimum=False)
+    for ours in (SYNC, THREADS, GEVENT, ASYNCIO, UVLOOP):
+        yield Target(MEMORY, "resident", ours, UVICORN_UVLOOP, 1.0, is_minimum=False)
+
+
+def select_servers(servers: Iterable[Server], table: str, wanted: list[str]) -> tuple[Server, ...]:
+    """All of a table's servers when its name is wanted (or nothing in particular), else those named.
+
+    A name is wanted when one of its words begins with what was asked for: "sync" is not "asyncio".
+    """
+
+    def asked_for(name: str) -> bool:
+        return any(re.search(rf"\b{re.escape(text)}", name, re.IGNORECASE) for text in wanted)
+
+    return tuple(server for server in servers if not wanted or asked_for(table) or asked_for(server.name))

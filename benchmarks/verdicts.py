@@ -1,0 +1,76 @@
+"""Which targets are met: a ratio for each, taken turn by turn, so that a slow second strikes both sides."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from measure import Row
+from memory import MemoryRow
+from scenarios import MEMORY, Target, targets
+from servers import Server
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target with what was measured; without a ratio where a side is missing."""
+
+    target: Target
+    ratio: float | None
+    low: float | None
+    high: float | None
+    note: str
+
+    @property
+    def is_met(self) -> bool | None:
+        return None if self.ratio is None else self.target.is_met_by(self.ratio) and not self.note
+
+    @property
+    def word(self) -> str:
+        return {True: "met", False: "missed", None: "-"}[self.is_met]
+
+
+def judge(rows: list[Row], memory: list[MemoryRow]) -> list[Verdict]:
+    """Judge every target of which at least our side was to be measured."""
+    present = {(row.load.name, row.server.name) for row in rows}
+    present |= {(MEMORY, row.server.name) for row in memory}
+    return [
+        judge_one(target, rows, memory)
+        for target in targets()
+        if (target.subject, target.ours.name) in present
+    ]
+
+
+def judge_one(target: Target, rows: list[Row], memory: list[MemoryRow]) -> Verdict:
+    """The ratios of all rounds, and their median. Errors on our side lose the target."""
+    above = figures(target, target.ours, rows, memory)
+    beside = target.beside
+    if isinstance(beside, Server):
+        below = figures(target, beside, rows, memory)
+        name = beside.name
+    else:
+        below, name = [beside] * len(above), ""
+    ratios = [a / b for a, b in zip(above, below, strict=False) if b]
+    if not ratios:
+        silent = target.ours.name if not above else name
+        return Verdict(target, None, None, None, f"no figures of {silent}")
+    failed = [
+        row for row in rows if row.load.name == target.subject and row.server == target.ours and row.errors
+    ]
+    note = "our answers had errors" if failed else ""
+    return Verdict(target, statistics.median(ratios), min(ratios), max(ratios), note)
+
+
+def figures(target: Target, server: Server, rows: list[Row], memory: list[MemoryRow]) -> list[float]:
+    """The target's figure of one server in all rounds."""
+    if target.subject == MEMORY:
+        return [
+            float(getattr(reading, target.figure))
+            for row in memory
+            if row.server == server
+            for reading in row.readings
+        ]
+    for row in rows:
+        if row.load.name == target.subject and row.server == server:
+            return row.figures(target.figure)
+    return []

@@ -1,0 +1,195 @@
+"""The commands. Their options come from the declared settings; what they do is done elsewhere.
+
+Whatever is wrong ends as one line on stderr and the exit code of the error.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from eitherway import __version__
+from eitherway.config import SETTINGS, Config, Setting, Settings, did_you_mean, load, option_name
+from eitherway.errors import AppLoadError, StartError
+
+HELP_WIDTH = 100  # columns, where the terminal has as many
+OPTION_WIDTH = 38  # columns for an option and its argument, beside which its help stands
+USAGE_ERROR = 2  # exit code
+INTERRUPTED = 130  # exit code: 128 and the number of SIGINT
+ARGUMENT_BY_UNIT = {"bytes": "SIZE", "s": "TIME"}
+DEFAULTS = {each.name: each.default for each in fields(Config)}
+
+
+# ---- options from settings ----
+
+
+class SettingOption(click.Option):
+    """The option of one setting. It passes on what the user wrote; reading and checking are the setting's."""
+
+    def __init__(self, name: str, declared: Setting) -> None:
+        self.group = declared.group
+        is_flag = isinstance(DEFAULTS[name], bool)
+        spelled = f"{option_name(name)}/{option_name(name, False)}" if is_flag else option_name(name)
+        super().__init__(
+            [name, spelled, *([declared.short] if declared.short else [])],
+            # Not given must differ from given as the default, which would hide what a file says.
+            default=None,
+            multiple=bool(declared.kind.separator),
+            metavar=None if is_flag else _metavar(name, declared),
+            help=_help(name, declared),
+        )
+
+
+def _metavar(name: str, declared: Setting) -> str:
+    if declared.metavar:
+        return declared.metavar
+    if declared.choices:
+        return name.rpartition("_")[2].upper()
+    return ARGUMENT_BY_UNIT.get(declared.unit, "N")
+
+
+def _help(name: str, declared: Setting) -> str:
+    """Return the help text with the choices and the default behind it."""
+    notes = ["|".join(declared.choices)] if declared.choices else []
+    if shown := declared.kind.show(DEFAULTS[name]):
+        notes.append(f"default: {shown}")
+    return (
+        f"{declared.help} [{'; '.join(notes)}]".replace("default: ", KEPT_TOGETHER)
+        if notes
+        else declared.help
+    )
+
+
+def _parameters() -> list[click.Parameter]:
+    """Return a command's arguments and options, in the order of the settings."""
+    options = [SettingOption(name, declared) for name, declared in SETTINGS.items() if name != "app"]
+    file = click.Option(
+        ["file", "--config"], metavar="FILE", default="", help="Read the settings in this file."
+    )
+    return [click.Argument(["app"], required=False, metavar="[APP]"), *options, file]
+
+
+class SettingsCommand(click.Command):
+    """A command that takes every setting; its help shows them in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row:
+                sections.setdefault(getattr(parameter, "group", "Other"), []).append(row)
+        # One width for all sections, so that the help texts stand in one column.
+        width = min(OPTION_WIDTH, max(len(option) for rows in sections.values() for option, _ in rows))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(option.ljust(width), text) for option, text in rows], OPTION_WIDTH)
+
+
+# ---- the commands ----
+
+
+class Commands(click.Group):
+    """The group, with a better word for a command that there is not."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name = args[0]
+        if name in self.commands or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        likely = (
+            f"; did you mean `eitherway serve {name}`?" if ":" in name else did_you_mean(name, self.commands)
+        )
+        raise click.UsageError(f"there is no command {name!r}{likely}")
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"max_content_width": HELP_WIDTH, "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, message=f"eitherway {__version__} (Python {platform.python_version()})")
+@click.pass_context
+def commands(ctx: click.Context) -> None:
+    """Run any Python web application under the concurrency model it needs."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@commands.command(
+    "serve", cls=SettingsCommand, params=_parameters(), short_help="Serve an application until told to stop."
+)
+def serve_command(file: str, **options: object) -> int:
+    """Serve an application until told to stop.
+
+    APP says where it is: "shop:app" is app in shop.py, "shop:create_app()" is what that call returns, and
+    "shop" alone is app, application or create_app() in shop.py.
+
+    Every setting may also stand in eitherway.toml, in [tool.eitherway] of pyproject.toml, or in a variable
+    such as EITHERWAY_ENGINE. The command line wins over variables, and variables over files.
+    """
+    from eitherway.serve import serve
+
+    return serve(load(options=options, file=file))
+
+
+@commands.command(
+    "config", cls=SettingsCommand, params=_parameters(), short_help="Show the settings in force."
+)
+def config_command(file: str, **options: object) -> int:
+    """Show the settings in force, and where each comes from."""
+    click.echo("\n".join(_table(load(options=options, file=file))))
+    return 0
+
+
+def _table(settings: Settings) -> list[str]:
+    """Return the lines of three columns: name, value with its unit, origin."""
+    rows = [(name, _shown(name, settings.config), settings.origins[name]) for name in SETTINGS]
+    name_width = max(len(name) for name, _, _ in rows)
+    value_width = max(len(value) for _, value, _ in rows)
+    return [f"{name:{name_width}}  {value:{value_width}}  {origin}" for name, value, origin in rows]
+
+
+def _shown(name: str, config: Config) -> str:
+    declared = SETTINGS[name]
+    value = getattr(config, name)
+    if declared.unit:
+        return f"{value:.12g} {declared.unit}"
+    return declared.kind.show(value) or '""'
+
+
+# ---- the entry ----
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, that of the process unless given; return the exit code."""
+    try:
+        # None where the group itself ran: it has shown its help.
+        return commands.main(argv, prog_name="eitherway", standalone_mode=False) or 0
+    except StartError as error:
+        if isinstance(error, AppLoadError) and error.traceback:
+            print(error.traceback.rstrip(), file=sys.stderr)
+        return _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        return _fail(_usage(error), USAGE_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+
+
+def _fail(line: str, exit_code: int) -> int:
+    print(f"eitherway: {line}", file=sys.stderr)
+    return exit_code
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return the one line for a mistake in options."""
+    if isinstance(error, click.NoSuchOption):
+        known = (
+            [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
+        )
+        return f"there is no option {error.option_name}{did_you_mean(error.option_name, known)}"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return message[:1].lower() + message[1:]

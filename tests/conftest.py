@@ -1,0 +1,46 @@
+"""Fixtures: the real server, shared between tests that ask for the same one, or of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from serving import Server
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def _shared() -> Iterator[dict[tuple[str, ...], Server]]:
+    servers: dict[tuple[str, ...], Server] = {}
+    yield servers
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture
+def shared_server(_shared: dict[tuple[str, ...], Server]) -> Start:
+    """`shared_server(app, engine, *options)`: one server for all tests that ask for the same. Do not stop it."""
+
+    def start(app: str, engine: str, *options: str) -> Server:
+        key = (app, engine, *options)
+        if key not in _shared or _shared[key].process.poll() is not None:
+            _shared[key] = Server(app, engine, *options)
+        return _shared[key].wait_ready()
+
+    return start
+
+
+@pytest.fixture
+def own_server() -> Iterator[Start]:
+    """`own_server(app, engine, *options)`: a server of this test alone, ready; `ready=False` does not wait for that."""
+    servers: list[Server] = []
+
+    def start(app: str, engine: str, *options: str, ready: bool = True, **more: object) -> Server:
+        server = Server(app, engine, *options, **more)  # type: ignore[arg-type]
+        servers.append(server)
+        return server.wait_ready() if ready else server
+
+    yield start
+    for server in servers:
+        server.close()
