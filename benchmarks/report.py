@@ -82,7 +82,7 @@ def load_row(row: Row, bench: Bench) -> list[str]:
     rates = row.figures("rate")
     remarks = [f"ERRORS: {counts(row.errors)}"] if row.errors else []
     if row.server.name in bench.reasons:
-        remarks.append(f"stopped: {bench.reasons[row.server.name]}")
+        remarks.append(textwrap.shorten(f"stopped: {bench.reasons[row.server.name]}", REMARK_LENGTH))
     if row.median("client_share") > SATURATED_CLIENT_SHARE > row.median("server_share"):
         remarks.append("wrk was the limit")
     if row.disturbed:

@@ -31,13 +31,17 @@ class Verdict:
 
 
 def judge(rows: list[Row], memory: list[MemoryRow]) -> list[Verdict]:
-    """Judge every target of which at least our side was to be measured."""
+    """Judge every target of which both sides were to be measured."""
     present = {(row.load.name, row.server.name) for row in rows}
     present |= {(MEMORY, row.server.name) for row in memory}
     return [
         judge_one(target, rows, memory)
         for target in targets()
-        if (target.subject, target.ours.name) in present
+        if all(
+            (target.subject, side.name) in present
+            for side in (target.ours, target.beside)
+            if isinstance(side, Server)
+        )
     ]
 
 

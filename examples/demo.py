@@ -356,8 +356,9 @@ def conclusion(outcomes: list[Outcome]) -> Iterator[str]:
         if len(rates) > 1:
             yield f"{framework}, not waiting: from {min(rates):,.0f} to {max(rates):,.0f} a second."
     yield (
-        "An engine decides how many requests can wait together; it does not make Python itself any faster. (A round "
-        "as short as these, beside its client on one machine, cannot tell fast from faster: benchmarks/ can.)"
+        "An engine decides how many requests can wait together; it does not make Python itself any faster. "
+        "(Rounds as short as these, beside their client on one machine, cannot tell fast from faster; "
+        "benchmarks/ can.)"
     )
 
 

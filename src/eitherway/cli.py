@@ -18,7 +18,8 @@ from eitherway.config import SETTINGS, Config, Setting, Settings, did_you_mean, 
 from eitherway.errors import AppLoadError, StartError
 
 HELP_WIDTH = 100  # columns, where the terminal has as many
-OPTION_WIDTH = 38  # columns for an option and its argument, beside which its help stands
+OPTION_WIDTH = 31  # columns for an option and its argument; its help stands beside
+NO_BREAK = "\N{NO-BREAK SPACE}"
 USAGE_ERROR = 2  # exit code
 INTERRUPTED = 130  # exit code: 128 and the number of SIGINT
 ARGUMENT_BY_UNIT = {"bytes": "SIZE", "s": "TIME"}
@@ -33,16 +34,22 @@ class SettingOption(click.Option):
 
     def __init__(self, name: str, declared: Setting) -> None:
         self.group = declared.group
+        on, off = option_name(name), option_name(name, False)
         is_flag = isinstance(DEFAULTS[name], bool)
-        spelled = f"{option_name(name)}/{option_name(name, False)}" if is_flag else option_name(name)
         super().__init__(
-            [name, spelled, *([declared.short] if declared.short else [])],
+            [name, f"{on}/{off}" if is_flag else on, *([declared.short] if declared.short else [])],
             # Not given must differ from given as the default, which would hide what a file says.
             default=None,
             multiple=bool(declared.kind.separator),
             metavar=None if is_flag else _metavar(name, declared),
             help=_help(name, declared),
         )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the two columns of the help: the option, the text."""
+        if self.is_flag:
+            return f"--[no-]{self.opts[0].removeprefix('--')}", self.help or ""
+        return super().get_help_record(ctx)
 
 
 def _metavar(name: str, declared: Setting) -> str:
@@ -56,21 +63,15 @@ def _metavar(name: str, declared: Setting) -> str:
 def _help(name: str, declared: Setting) -> str:
     """Return the help text with the choices and the default behind it."""
     notes = ["|".join(declared.choices)] if declared.choices else []
-    if shown := declared.kind.show(DEFAULTS[name]):
-        notes.append(f"default: {shown}")
-    return (
-        f"{declared.help} [{'; '.join(notes)}]".replace("default: ", KEPT_TOGETHER)
-        if notes
-        else declared.help
-    )
+    if default := declared.kind.show(DEFAULTS[name]):
+        notes.append(f"default:{NO_BREAK}{default}")
+    return f"{declared.help} [{'; '.join(notes)}]" if notes else declared.help
 
 
 def _parameters() -> list[click.Parameter]:
     """Return a command's arguments and options, in the order of the settings."""
     options = [SettingOption(name, declared) for name, declared in SETTINGS.items() if name != "app"]
-    file = click.Option(
-        ["file", "--config"], metavar="FILE", default="", help="Read the settings in this file."
-    )
+    file = click.Option(["file", "--config"], metavar="FILE", default="", help="Read the settings in this file.")
     return [click.Argument(["app"], required=False, metavar="[APP]"), *options, file]
 
 
@@ -78,16 +79,20 @@ class SettingsCommand(click.Command):
     """A command that takes every setting; its help shows them in sections."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of a group together."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            row = parameter.get_help_record(ctx)
+        for option in self.get_params(ctx):
+            row = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if row:
-                sections.setdefault(getattr(parameter, "group", "Other"), []).append(row)
-        # One width for all sections, so that the help texts stand in one column.
-        width = min(OPTION_WIDTH, max(len(option) for rows in sections.values() for option, _ in rows))
+                sections.setdefault(getattr(option, "group", "Other"), []).append(row)
         for title, rows in sections.items():
             with formatter.section(title):
-                formatter.write_dl([(option.ljust(width), text) for option, text in rows], OPTION_WIDTH)
+                # Filled up, so that the texts of all sections stand in one column.
+                formatter.write_dl([(option.ljust(OPTION_WIDTH), text) for option, text in rows], OPTION_WIDTH)
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help, now that its lines are broken."""
+        return super().get_help(ctx).replace(NO_BREAK, " ")
 
 
 # ---- the commands ----
@@ -97,13 +102,13 @@ class Commands(click.Group):
     """The group, with a better word for a command that there is not."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the command, or say what may have been meant."""
         name = args[0]
         if name in self.commands or name.startswith("-"):
             return super().resolve_command(ctx, args)
-        likely = (
-            f"; did you mean `eitherway serve {name}`?" if ":" in name else did_you_mean(name, self.commands)
-        )
-        raise click.UsageError(f"there is no command {name!r}{likely}")
+        serve = f"; did you mean `eitherway serve {name}`?"
+        hint = serve if ":" in name else did_you_mean(name, self.commands)
+        raise click.UsageError(f"there is no command {name!r}{hint}")
 
 
 @click.group(
@@ -131,14 +136,14 @@ def serve_command(file: str, **options: object) -> int:
     Every setting may also stand in eitherway.toml, in [tool.eitherway] of pyproject.toml, or in a variable
     such as EITHERWAY_ENGINE. The command line wins over variables, and variables over files.
     """
+    settings = load(options=options, file=file)
+    # Imported after: a mistake in the settings is told at once, and `config` needs no server.
     from eitherway.serve import serve
 
-    return serve(load(options=options, file=file))
+    return serve(settings)
 
 
-@commands.command(
-    "config", cls=SettingsCommand, params=_parameters(), short_help="Show the settings in force."
-)
+@commands.command("config", cls=SettingsCommand, params=_parameters(), short_help="Show the settings in force.")
 def config_command(file: str, **options: object) -> int:
     """Show the settings in force, and where each comes from."""
     click.echo("\n".join(_table(load(options=options, file=file))))
@@ -187,9 +192,8 @@ def _fail(line: str, exit_code: int) -> int:
 def _usage(error: click.ClickException) -> str:
     """Return the one line for a mistake in options."""
     if isinstance(error, click.NoSuchOption):
-        known = (
-            [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
-        )
+        parameters = error.ctx.command.params if error.ctx else []
+        known = [name for each in parameters for name in (*each.opts, *each.secondary_opts)]
         return f"there is no option {error.option_name}{did_you_mean(error.option_name, known)}"
     message = " ".join(error.format_message().split()).rstrip(".")
     return message[:1].lower() + message[1:]

@@ -24,9 +24,7 @@ LIMITS = "Limits"
 TIMEOUTS = "Timeouts"
 PROXY = "Behind a proxy"
 
-ADDRESS = Check(
-    "host:port, [IPv6]:port, :port or unix:/path, with a port from 0 to 65535", readable(parse_bind), True
-)
+ADDRESS = Check("host:port, [IPv6]:port, :port or unix:/path, with a port from 0 to 65535", readable(parse_bind), True)
 PEER = Check(
     "an address, a network such as 10.0.0.0/8, 'unix', or '*'",
     lambda text: text in ("unix", "*") or readable(parse_network)(text),
@@ -45,22 +43,18 @@ PATIENCE = time_between(0.001, 24 * HOUR)
 class Config:
     """The settings in force. Made by `load`, which checks them; never changed after."""
 
-    app: str = setting(
-        "", APPLICATION, 'The application: "module:name", or a call, "module:factory()".', metavar="APP"
-    )
+    app: str = setting("", APPLICATION, 'The application: "module:name", or a call, "module:factory()".', metavar="APP")
     interface: str = setting(
         "auto",
         APPLICATION,
         "What the application speaks; auto asks the application.",
         choices=("auto", "wsgi", "asgi"),
     )
-    chdir: str = setting(
-        "", APPLICATION, "Change to this directory before the application is imported.", metavar="DIR"
-    )
+    chdir: str = setting("", APPLICATION, "Change to this directory before the application is imported.", metavar="DIR")
     pythonpath: tuple[str, ...] = setting(
         (),
         APPLICATION,
-        "Import from this directory too. Repeat it, or put ':' between several.",
+        "Import from this directory too. Repeatable.",
         kind="paths",
         metavar="DIR",
     )
@@ -68,13 +62,13 @@ class Config:
     engine: str = setting(
         "auto",
         ENGINE,
-        "How requests wait. auto: threads for WSGI; uvloop, or else asyncio, for ASGI.",
+        "How requests wait; auto is threads for WSGI, uvloop or else asyncio for ASGI.",
         choices=("auto", "sync", "threads", "gevent", "asyncio", "uvloop"),
     )
     threads: int = setting(
         8,
         ENGINE,
-        "Worker threads: of the engine threads, and for WSGI on asyncio and uvloop.",
+        "Worker threads, on engine threads, and for WSGI on asyncio and uvloop.",
         check=between(1, 1024),
     )
 
@@ -88,7 +82,7 @@ class Config:
         required=True,
     )
     backlog: int = setting(
-        2048, LISTENING, "Connections the kernel may hold until they are accepted.", check=between(1, 65535)
+        2048, LISTENING, "Connections the kernel may hold for us to accept.", check=between(1, 65535)
     )
     server_header: bool = setting(True, LISTENING, "Name the server in a Server header.")
 
@@ -121,7 +115,7 @@ class Config:
     limit_body: int = setting(
         100 * MIB,
         LIMITS,
-        "Largest body of a request (else 413); 0 is no limit.",
+        "Largest body of a request (else 413); 0: any.",
         unit="bytes",
         check=size_between(0, 1024 * GIB),
     )
@@ -133,34 +127,28 @@ class Config:
         check=size_between(0, GIB),
     )
     limit_connections: int = setting(20_000, LIMITS, "Most connections open at once.", check=MANY)
-    limit_concurrency: int = setting(
-        4096, LIMITS, "Most requests running or queued at once (else 503 with Retry-After).", check=MANY
-    )
+    limit_concurrency: int = setting(4096, LIMITS, "Most requests running or queued at once (else 503).", check=MANY)
     limit_keep_alive_requests: int = setting(10_000, LIMITS, "Most requests on one connection.", check=MANY)
 
     head_timeout: float = setting(
-        10.0, TIMEOUTS, "Time to receive the head of a request (else 408).", unit="s", check=PATIENCE
+        10.0, TIMEOUTS, "Time to receive a request's head (else 408).", unit="s", check=PATIENCE
     )
     body_timeout: float = setting(
-        30.0, TIMEOUTS, "Time to wait for more of the body of a request.", unit="s", check=PATIENCE
+        30.0, TIMEOUTS, "Time to wait for more of a request's body.", unit="s", check=PATIENCE
     )
-    keep_alive_timeout: float = setting(
-        75.0, TIMEOUTS, "Time an idle connection stays open.", unit="s", check=PATIENCE
-    )
+    keep_alive_timeout: float = setting(75.0, TIMEOUTS, "Time an idle connection stays open.", unit="s", check=PATIENCE)
     write_timeout: float = setting(
-        60.0, TIMEOUTS, "Time a client may go on taking no byte of its answer.", unit="s", check=PATIENCE
+        60.0, TIMEOUTS, "Time a client may take no byte of its answer.", unit="s", check=PATIENCE
     )
     graceful_timeout: float = setting(
         30.0,
         TIMEOUTS,
-        "Time for running requests to finish when the server stops.",
+        "Time to finish requests when the server stops.",
         unit="s",
         check=time_between(0, 24 * HOUR),
     )
 
-    root_path: str = setting(
-        "", PROXY, "The path that the application is mounted at.", metavar="PATH", check=MOUNT
-    )
+    root_path: str = setting("", PROXY, "The path that the application is mounted at.", metavar="PATH", check=MOUNT)
     forwarded_allow_ips: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1", "unix"),
         PROXY,
@@ -170,6 +158,4 @@ class Config:
     )
 
 
-SETTINGS: Mapping[str, Setting] = MappingProxyType(
-    {each.name: each.metadata["setting"] for each in fields(Config)}
-)
+SETTINGS: Mapping[str, Setting] = MappingProxyType({each.name: each.metadata["setting"] for each in fields(Config)})

@@ -67,9 +67,7 @@ def load(
     file = file or environ.get(FILE_VARIABLE, "")
     values: dict[str, Any] = {}
     origins = dict.fromkeys(SETTINGS, "default")
-    for given in chain(
-        _in_file(file, directory), _in_environ(environ), _in_options(options), _in_keywords(keywords)
-    ):
+    for given in chain(_in_file(file, directory), _in_environ(environ), _in_options(options), _in_keywords(keywords)):
         values[given.name] = _read(given)
         origins[given.name] = given.origin
     return Settings(replace(Config(), **values), origins)
@@ -115,9 +113,7 @@ def _in_environ(environ: Mapping[str, str]) -> Iterator[Given]:
             continue
         if name != name.upper() or name.lower() not in SETTINGS:
             known = [ENVIRONMENT_PREFIX + each.upper() for each in SETTINGS]
-            raise ConfigError(
-                f"unknown setting {variable!r} (environment){did_you_mean(variable, known, LIST_THEM)}"
-            )
+            raise ConfigError(f"unknown setting {variable!r} (environment){did_you_mean(variable, known, LIST_THEM)}")
         yield Given(name.lower(), environ[variable], variable, True)
 
 

@@ -22,16 +22,8 @@ GIB = 1024 * MIB
 
 SIZE_SUFFIXES = {"": 1, "k": KIB, "m": MIB, "g": GIB}  # bytes
 DURATION_SUFFIXES = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}  # seconds
-FLAG_WORDS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+YES = ("true", "yes", "on", "1")
+NO = ("false", "no", "off", "0")
 
 # At most 18 digits: more is a mistake, and int() of thousands of digits is refused by Python itself.
 COUNT_FORM = re.compile(r"[0-9]{1,18}")
@@ -68,10 +60,10 @@ def parse_duration(text: str) -> float:
 
 def parse_flag(text: str) -> bool:
     """Read yes or no from the words people write for them, in any case."""
-    try:
-        return FLAG_WORDS[text.strip().lower()]
-    except KeyError:
-        raise ValueError(text) from None
+    word = text.strip().lower()
+    if word not in YES + NO:
+        raise ValueError(text)
+    return word in YES
 
 
 def parse_list(text: str, separator: str = ",") -> tuple[str, ...]:
@@ -138,12 +130,14 @@ def show_size(value: int) -> str:
 
 
 def show_duration(value: float) -> str:
-    """Write seconds with the largest suffix that leaves a whole number: 120.0 is "2m", 0.5 is "500ms"."""
-    for suffix in ("h", "m", "s", "ms"):
-        number = round(value / DURATION_SUFFIXES[suffix], 6)
-        if value and number.is_integer():
-            return f"{int(number)}{suffix}"
-    return f"{value:.9f}".rstrip("0").rstrip(".") + "s"
+    """Write seconds with the largest suffix that loses nothing: 120.0 is "2m", 0.5 is "500ms"."""
+    milliseconds = round(value * 1000)
+    if not math.isclose(milliseconds, value * 1000):
+        return f"{value:.9f}s"
+    for suffix, factor in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        if milliseconds and milliseconds % factor == 0:
+            return f"{milliseconds // factor}{suffix}"
+    return "0s"
 
 
 def show_flag(value: bool) -> str:
@@ -174,9 +168,7 @@ KINDS = {
     "text": Kind("text", accept_text, accept_text, str),
     "count": Kind("a whole number", parse_count, accept_count, str),
     "size": Kind("a size in bytes (such as 8190, 64k, 100m, 1g)", parse_size, accept_size, show_size),
-    "duration": Kind(
-        "a time (such as 500ms, 10s, 2m, or seconds)", parse_duration, accept_duration, show_duration
-    ),
+    "duration": Kind("a time (such as 500ms, 10s, 2m, or seconds)", parse_duration, accept_duration, show_duration),
     "flag": Kind("true or false", parse_flag, accept_flag, show_flag),
     "list": Kind("a list of text", parse_list, accept_list, ",".join, ","),
     "paths": Kind(
@@ -245,9 +237,7 @@ def _inet_address(host: str, port: int) -> Address:
     if not host.rpartition(".")[2].isdigit():
         return Address("name", host, port)
     octets = host.split(".")
-    if len(octets) != 4 or any(
-        not octet.isdigit() or str(int(octet)) != octet or int(octet) > 255 for octet in octets
-    ):
+    if len(octets) != 4 or any(not octet.isdigit() or str(int(octet)) != octet or int(octet) > 255 for octet in octets):
         raise ValueError(host)
     return Address("inet", host, port)
 

@@ -26,7 +26,10 @@ from eitherway.net.poller import Poller
 _LOOK = 0.004  # seconds between two looks of the follower at a leader that runs requests itself
 _LONG = 0.002  # seconds; a request that takes longer is one to hand the lead over for
 _QUIET = 0.05  # seconds without an event after which the next request is handed over, whatever it proves to be
-_FIRST_PENALTY, _LAST_PENALTY = 64, 4096  # requests with handing over, before running in the lead is tried again
+_FIRST_PENALTY, _LAST_PENALTY = (
+    64,
+    4096,
+)  # requests with handing over, before running in the lead is tried again
 
 
 class ThreadsEngine(Engine):

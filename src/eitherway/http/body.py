@@ -72,10 +72,7 @@ class ChunkedBody:
         pieces: list[bytes] = []
         position = 0
         while not self.complete:
-            if self._in_chunk:
-                moved = self._take_chunk(data, position, pieces)
-            else:
-                moved = self._take_line(data, position)
+            moved = self._take_chunk(data, position, pieces) if self._in_chunk else self._take_line(data, position)
             if moved == position:
                 break
             position = moved

@@ -33,15 +33,15 @@ class Channel(Protocol):
     scheme: str
     broken: bool
     hung_up: bool
+    common_fields: Callable[[], bytes]
 
-    def common_fields(self) -> bytes: ...
     def receive(self) -> bytes | None: ...
     def unread(self, data: bytes) -> None: ...
     def write(self, data: bytes) -> bool: ...
     def write_file(self, fd: int, offset: int, count: int) -> None: ...
     def flush(self) -> bool: ...
     def wait_for(self, direction: int) -> bool: ...
-    def finish(self, keep_alive: bool) -> None: ...
+    def end(self, data: bytes, keep_alive: bool) -> None: ...
     def abort(self) -> None: ...
     def complain(self, exchange: Exchange, fault: str) -> None: ...
 
@@ -86,7 +86,7 @@ class Exchange:
         self.line = line
         self.fields = fields
         self.body = body
-        self.collected = collected  # bytes of the body that came before they were asked for
+        self.collected: bytes | bytearray = collected  # bytes of the body that came before they were asked for
         self.channel = channel
         self.client = channel.client
         self.scheme = channel.scheme
@@ -100,7 +100,7 @@ class Exchange:
         self.write_waiter: Resume | None = None
         self.started_at = 0.0
         self.task: object = None  # what the engine runs it in; kept from the garbage collector
-        self._head: bytes | None = None  # of the response, until it goes out with the body's first bytes
+        self._head: tuple[bytes, ...] | None = None  # until it goes out with the body's first bytes
         self._remaining: int | None = None  # bytes that the response's Content-Length still promises
         self._bodiless = False
         self._chunked = False
@@ -114,7 +114,7 @@ class Exchange:
         Raises ClientGone when the client left before the end, RequestRefused when the body cannot be taken.
         """
         if self.collected:
-            data, self.collected = self.collected, b""
+            data, self.collected = bytes(self.collected), b""
             return data
         while not self.body.complete:
             if self.refusal is not None:
@@ -188,7 +188,7 @@ class Exchange:
         """Bytes of the response have gone out: its status cannot be changed any more."""
         return self.complete or (self.status != 0 and self._head is None)
 
-    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
+    def start(self, status: int, fields: Iterable[f.ResponseField], reason: bytes = b"") -> None:
         """Set status and fields; they go out with the body's first bytes. Raises ResponseError, then not started.
 
         The framing is the server's: a Transfer-Encoding of the application's is dropped, `Connection` is read only
@@ -196,32 +196,26 @@ class Exchange:
         """
         if status < 200:
             raise ResponseError(f"{status} is an interim status; a response starts with a final one")
+        lines: list[bytes] = []
         common = self.channel.common_fields()
-        parts: list[bytes] = []
         length: int | None = None
-        roles = f.ROLES
-        for name, value in headers:
-            role = roles.get(name)
-            if role is None:
-                role = f.role(name)
+        for role, line, value in fields:
             if role:
                 if role == f.LENGTH:
-                    if length is not None or status == 204:
-                        length = f.parse_length(value, length)
+                    known, length = length, f.parse_length(value, length)
+                    if known is not None or status == 204:
                         continue
-                    length = f.parse_length(value, None)
                 elif role == f.CODING:
                     continue
                 elif role == f.CONNECTION:
                     if b"close" in value.lower():
                         self.keep_alive = False
                     continue
-                else:
+                elif role != f.SECRET:
                     common = f.without(common, role)
-            parts += (name, b": ", value, b"\r\n")
-        own = b"".join(parts)
-        f.check_lines(own, len(parts) // 4)
-        self._head = b"%b%b%b" % (f.status_line(status, reason), common, own)
+            lines.append(line)
+        first = f.STATUS_LINES.get(status) if not reason else None
+        self._head = (first or f.status_line(status, reason), common, *lines)
         self._remaining = length
         self._bodiless = status in f.NO_BODY or self.line.method == "HEAD"
         self.status = status
@@ -238,39 +232,46 @@ class Exchange:
             if self.refusal is not None:
                 self.fail(self.refusal.status, str(self.refusal))
                 return True
-            framed = self._frame_head(None if more else len(data)) + self._frame(data, more)
+            head = self._frame_head(None if more else len(data))
+            if self._remaining == len(data) and not self._bodiless:
+                self.bytes_sent = self._remaining
+                self._remaining = 0
+                framed = b"".join((*head, data))
+            else:
+                framed = b"".join((*head, self._frame(data, more)))
         elif self.status:
             framed = self._frame(data, more)
         else:
             raise ResponseError("a body was sent before the response was started")
         if more:
             return self.channel.write(framed) if framed else True
-        self._finish(framed)
+        self._end(framed)
         return True
+
+    def _end(self, framed: bytes) -> None:
+        self.complete = True
+        self.channel.end(framed, self.keep_alive and (self.body.complete or self._body_passable()))
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
         """Send `count` bytes of an open file as the whole body, by os.sendfile; `fd` is closed behind it.
 
         The task need not wait: the connection holds no bytes, only the place in the file.
         """
-        head = self._frame_head(count)
-        count = 0 if self._bodiless else min(count, self._remaining or 0)
-        if not self._bodiless and count < (self._remaining or 0):
-            self._short((self._remaining or 0) - count)
-        self.bytes_sent = count
-        self.complete = True
-        try:
-            self.channel.write(head)
-            self.channel.write_file(fd, offset, count)
-        except ClientGone:
-            self.channel.abort()
-            raise
-        self.channel.finish(self.keep_alive and self._body_passable())
+        head = b"".join(self._frame_head(count))
+        promised = self._remaining or 0
+        if self._bodiless:
+            count = 0
+        elif count < promised:
+            self._short(promised - count)
+        self.bytes_sent = count = min(count, promised)
+        self.channel.write(head)
+        self.channel.write_file(fd, offset, count)
+        self._end(b"")
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """End the response with trailer fields (RFC 9110 section 6.5); without chunked coding they are dropped."""
         if self._chunked:
-            self._finish(b"0\r\n" + f.encode_fields(headers) + b"\r\n")
+            self._end(b"0\r\n" + f.encode_fields(headers) + b"\r\n")
         else:
             self.send(b"", False)
 
@@ -289,10 +290,9 @@ class Exchange:
             return
         if self.status and self._head is None:
             # Only a reset tells the client of a body without a length that its end is missing.
-            whole = self._chunked or self._remaining is not None
             self.complete = True
-            if whole:
-                self.channel.finish(False)
+            if self._chunked or self._remaining is not None:
+                self.channel.end(b"", False)
             else:
                 self.channel.abort()
             return
@@ -304,16 +304,7 @@ class Exchange:
         answer = f.error_response(status, reason, close=not keep_alive, extra=extra)
         if self.line.method == "HEAD":
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
-        self._finish(head + answer)
-
-    def _finish(self, framed: bytes) -> None:
-        self.complete = True
-        try:
-            self.channel.write(framed)
-        except ClientGone:
-            self.channel.abort()
-            raise
-        self.channel.finish(self.keep_alive and self._body_passable())
+        self._end(head + answer)
 
     def _body_passable(self) -> bool:
         """Whether the next request can be found: the body was read, or its rest is small and will come."""
@@ -324,11 +315,11 @@ class Exchange:
             return False
         return body.expected <= PASSABLE_BODY
 
-    def _frame_head(self, whole: int | None) -> bytes:
-        """The head with its framing (RFC 9112 section 6.3); `whole` is the body's size where it is known."""
+    def _frame_head(self, whole: int | None) -> tuple[bytes, ...]:
+        """The head's parts, with its framing (RFC 9112 section 6.3); `whole` is the body's size where it is known."""
         head, self._head = self._head, None
         assert head is not None
-        if whole is not None and self.keep_alive and not self.body.complete and not self._body_passable():
+        if whole is not None and not self.body.complete and not self._body_passable():
             self.keep_alive = False
         framing = b""
         if self._remaining is None and not self._bodiless:
@@ -344,7 +335,7 @@ class Exchange:
             framing += b"connection: close\r\n"
         elif not self.line.http_11:
             framing += b"connection: keep-alive\r\n"
-        return b"%b%b\r\n" % (head, framing)
+        return (*head, framing, b"\r\n")
 
     def _frame(self, data: bytes, more: bool) -> bytes:
         if self._bodiless:

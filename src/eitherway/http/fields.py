@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from time import gmtime
+from typing import Any
 
 from eitherway.errors import ResponseError
 
@@ -21,16 +22,25 @@ NO_BODY = frozenset({204, 304})
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
-# What the server must know about a response's field; every other name is PLAIN. Names seen are remembered here.
-PLAIN, LENGTH, CODING, CONNECTION, DATE, SERVER = range(6)
-ROLES: dict[bytes, int] = {
+# What the server must know about a response's field; every other name is PLAIN.
+PLAIN, LENGTH, CODING, CONNECTION, DATE, SERVER, SECRET = range(7)
+_ROLES = {
     b"content-length": LENGTH,
     b"transfer-encoding": CODING,
     b"connection": CONNECTION,
     b"date": DATE,
     b"server": SERVER,
+    b"set-cookie": SECRET,
 }
-_REMEMBERED = 512
+
+ResponseField = tuple[int, bytes, bytes]  # role, the whole line, value
+
+_REMEMBERED = 1024
+_LARGEST_VALUE = 64
+# Fields of responses, by the pair as the application gives it. Applications repeat themselves, and a field that was
+# found good once need not be checked and encoded again.
+TEXT_FIELDS: dict[tuple[str, str], ResponseField] = {}
+BYTES_FIELDS: dict[tuple[bytes, bytes], ResponseField] = {}
 _lowered: dict[bytes, bytes] = {}
 
 
@@ -44,21 +54,45 @@ def lower_name(name: bytes) -> bytes:
     return lowered
 
 
-def role(name: bytes) -> int:
-    """What a response's field means to the server. Raises ResponseError for a name outside the grammar."""
-    known = ROLES.get(name)
-    if known is None:
-        if not TOKEN.fullmatch(name):
-            raise ResponseError(f"the response's field name {name!r} has characters that are not allowed")
-        known = ROLES.get(name.lower(), PLAIN)
-        if len(ROLES) < _REMEMBERED:
-            ROLES[name] = known
-    return known
+def text_field(pair: tuple[str, str]) -> ResponseField:
+    """A response's field given as text (WSGI), checked and encoded in latin-1. Raises ResponseError."""
+    try:
+        name, value = pair
+        encoded = _check_field(name.encode("latin-1"), value.encode("latin-1"))
+    except (AttributeError, UnicodeEncodeError, ValueError, TypeError):
+        raise ResponseError(f"the response's field {pair!r} is not a pair of latin-1 strings") from None
+    return _remember(TEXT_FIELDS, pair, encoded)
 
 
-def check_lines(block: bytes, lines: int) -> None:
-    """Refuse a serialised block of fields in which a value smuggled in CR, LF or NUL (header injection)."""
-    if block.count(b"\n") != lines or block.count(b"\r") != lines or b"\0" in block:
+def bytes_field(pair: tuple[bytes, bytes]) -> ResponseField:
+    """A response's field given as bytes (ASGI), checked. Raises ResponseError."""
+    try:
+        name, value = pair
+        encoded = _check_field(name, value)
+    except (ValueError, TypeError, AttributeError):
+        raise ResponseError(f"the response's field {pair!r} is not a pair of byte strings") from None
+    return _remember(BYTES_FIELDS, (name, value), encoded)
+
+
+def _check_field(name: bytes, value: bytes) -> ResponseField:
+    if not TOKEN.fullmatch(name):
+        raise ResponseError(f"the response's field name {name!r} has characters that are not allowed")
+    line = b"%b: %b\r\n" % (name, value)
+    check_line(line)
+    return _ROLES.get(name.lower(), PLAIN), line, bytes(value)
+
+
+def _remember(memory: dict[Any, ResponseField], pair: tuple[Any, Any], field: ResponseField) -> ResponseField:
+    if field[0] != SECRET and len(field[2]) <= _LARGEST_VALUE:
+        if len(memory) >= _REMEMBERED:
+            memory.clear()
+        memory[pair] = field
+    return field
+
+
+def check_line(line: bytes) -> None:
+    """Refuse a serialised line into which a value smuggled CR, LF or NUL (header injection)."""
+    if line.count(b"\n") != 1 or line.count(b"\r") != 1 or 0 in line:
         raise ResponseError("a field of the response holds CR, LF or NUL; strip it from the value")
 
 
@@ -71,16 +105,13 @@ def status_line(status: int, reason: bytes = b"") -> bytes:
     if not 100 <= status <= 999:
         raise ResponseError(f"the response's status {status} is not a number from 100 to 999")
     line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
-    check_lines(line, 1)
+    check_line(line)
     return line
 
 
 def encode_fields(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Serialise fields, checked. Raises ResponseError."""
-    lines = [b"%b: %b\r\n" % (name, value) for name, value in headers if role(name) is not None]
-    block = b"".join(lines)
-    check_lines(block, len(lines))
-    return block
+    return b"".join([bytes_field(pair)[1] for pair in headers])
 
 
 def parse_length(value: bytes, known: int | None) -> int:

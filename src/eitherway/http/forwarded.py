@@ -1,4 +1,7 @@
-"""What a proxy says of its client: Forwarded (RFC 7239) and the X-Forwarded fields. Pure; whom to believe is passed in."""
+"""What a proxy says of its client: Forwarded (RFC 7239) and the X-Forwarded fields.
+
+Pure; whom to believe is passed in.
+"""
 
 from __future__ import annotations
 

@@ -41,8 +41,10 @@ class RequestLine:
     path: str
     path_info: str
     query_string: str
+    uri: str
     authority: bytes | None
     http_11: bool
+    derived: dict[Any, Any]  # what interfaces make of the line and want to find again with the next request
 
 
 @dataclass(slots=True, eq=False)
@@ -56,13 +58,12 @@ class RequestFields:
     host: bytes | None
     content_length: int | None
     chunked: bool
-    close: bool
-    keep_alive: bool
-    upgrade: bool
+    persistent: bool  # the connection may go on behind this request, in HTTP/1.1 ...
+    persistent_10: bool  # ... and in HTTP/1.0
     expects_continue: bool
     wants_trailers: bool
     forwarded: bool
-    environ: dict[str, str]
+    derived: dict[Any, Any]  # as in RequestLine
 
 
 _lines: dict[bytes, RequestLine] = {}
@@ -134,8 +135,10 @@ def parse_request_line(line: bytes) -> RequestLine:
         path=decoded.decode("utf-8", "replace"),
         path_info=decoded.decode("latin-1"),
         query_string=query.decode("ascii"),
+        uri=target.decode("ascii"),
         authority=authority,
         http_11=minor == b"1",
+        derived={},
     )
     _remember(_lines, line, parsed, _LARGEST_LINE)
     return parsed
@@ -209,18 +212,19 @@ def _interpret(pairs: list[tuple[bytes, bytes]]) -> RequestFields:
     chunked = _chunked(special.get(b"transfer-encoding"))
     if chunked and length is not None:
         raise RequestRefused(400, "Content-Length together with Transfer-Encoding")
+    # What follows may be another protocol's bytes: never to be read as a request.
+    switches = b"upgrade" in special or b"sec-websocket-key1" in special
     return RequestFields(
         raw=raw,
         host=_host(special.get(b"host")),
         content_length=length,
         chunked=chunked,
-        close=b"close" in connection,
-        keep_alive=b"keep-alive" in connection,
-        upgrade=b"upgrade" in special or b"sec-websocket-key1" in special,
+        persistent=b"close" not in connection and not switches,
+        persistent_10=b"keep-alive" in connection and b"close" not in connection and not switches,
         expects_continue=_expects_continue(special.get(b"expect")),
         wants_trailers=b"trailers" in _tokens(special.get(b"te", ())),
         forwarded=not _FORWARDED.isdisjoint(special),
-        environ=_environ(raw),
+        derived={},
     )
 
 
@@ -273,26 +277,6 @@ def _expects_continue(values: list[bytes] | None) -> bool:
     if len(values) > 1 or values[0].lower() != b"100-continue":
         raise RequestRefused(417, "the only expectation known here is 100-continue")
     return True
-
-
-def _environ(raw: f.Fields) -> dict[str, str]:
-    """The fields as WSGI names them (PEP 3333, RFC 3875 section 4.1.18).
-
-    Names with an underscore are dropped, as nginx does: beside their hyphenated twin they would be one key, and
-    alone they would pass for a field that a proxy in front removes. `Proxy` would become HTTP_PROXY ("httpoxy").
-    """
-    environ: dict[str, str] = {}
-    for name, value in raw:
-        if b"_" in name or name == b"proxy":
-            continue
-        key = name.decode("ascii").upper().replace("-", "_")
-        if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
-            key = "HTTP_" + key
-        text = value.decode("latin-1")
-        if key in environ:
-            text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
-        environ[key] = text
-    return environ
 
 
 def _remember(memory: dict[bytes, Any], key: bytes, value: object, largest: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from eitherway.config import Config
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
+from eitherway.http.fields import BYTES_FIELDS, bytes_field
 from eitherway.interfaces.base import AsyncSuspend, Colour, break_off, describe, report
 from eitherway.interfaces.lifespan import Lifespan
 
@@ -137,7 +138,13 @@ class _Cycle:
             self._interim(kind, message)
 
     def _start(self, message: Message) -> None:
-        self._exchange.start(message["status"], message.get("headers", ()))
+        known = BYTES_FIELDS
+        headers = message.get("headers", ())
+        try:
+            fields = [known.get(pair) or bytes_field(pair) for pair in headers]
+        except TypeError:  # pairs that are lists cannot be looked up
+            fields = [bytes_field(tuple(pair)) for pair in headers]
+        self._exchange.start(message["status"], fields)
         self._expected = "http.response.body"
         if message.get("trailers"):
             self._trailers = []

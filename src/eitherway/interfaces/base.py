@@ -40,7 +40,7 @@ class Interface(Protocol):
 
 def describe(exchange: Exchange) -> str:
     """The request as it stands in the log: method and target."""
-    return f"{exchange.line.method} {exchange.line.target.decode('ascii')}"
+    return f"{exchange.line.method} {exchange.line.uri}"
 
 
 def report(exchange: Exchange, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Tell which interface an application speaks, from how it may be called. Imports no framework, calls nothing."""
+"""Tell an application's interface from how it may be called. Imports no framework and calls nothing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def detect_interface(application: Any) -> InterfaceName:
     takes = Arguments.of(application)
     if is_async(application):
         if takes is not None and not takes.accepts(3):
-            raise _unknown(
-                application, "is async, but does not take ASGI's three arguments scope, receive, send"
-            )
+            raise _unknown(application, "is async, but does not take ASGI's three arguments scope, receive, send")
         return "asgi"
     if takes is None:
         raise _unknown(application, "does not show which arguments it takes")
@@ -57,9 +55,7 @@ class Arguments:
             return None
         if any(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters):
             return None
-        positional = [
-            each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-        ]
+        positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
         is_open = any(each.kind is each.VAR_POSITIONAL for each in parameters)
         return cls(
             tuple(each.name for each in positional),
@@ -83,7 +79,7 @@ def _by_names(application: Any, takes: Arguments) -> InterfaceName:
 
 
 def is_async(application: Any) -> bool:
-    """Tell whether a call certainly gives an awaitable: a coroutine function, or an instance that calls one."""
+    """Tell whether a call is sure to give an awaitable: a coroutine function, or an instance with one."""
     while isinstance(application, functools.partial):
         application = application.func
     if _is_coroutine_function(application):
@@ -107,9 +103,7 @@ def _is_coroutine_function(function: Any) -> bool:
 
 
 def _unknown(application: Any, why: str) -> AppLoadError:
-    return AppLoadError(
-        f"{_name(application)} {why}; say which it is with --interface wsgi or --interface asgi"
-    )
+    return AppLoadError(f"{_name(application)} {why}; say which it is with --interface wsgi or --interface asgi")
 
 
 def _neither(application: Any, takes: Arguments) -> AppLoadError:
@@ -120,9 +114,7 @@ def _neither(application: Any, takes: Arguments) -> AppLoadError:
         return AppLoadError(f"{name} takes no arguments; {advice}")
     if takes.required == 1:
         cure = "wrap it in asgiref.compatibility.guarantee_single_callable"
-        return AppLoadError(
-            f"{_name(application)} takes one argument, as ASGI 2 had it, which is not run; {cure}"
-        )
+        return AppLoadError(f"{name} takes one argument, as in ASGI 2, which cannot be run; {cure}")
     return _unknown(application, "takes neither the two arguments of WSGI nor the three of ASGI")
 
 
@@ -137,8 +129,4 @@ def type_name(thing: object) -> str:
     if isinstance(thing, ModuleType):
         return f"the module {thing.__name__}"
     kind = type(thing)
-    return (
-        f"a {kind.__qualname__}"
-        if kind.__module__ == "builtins"
-        else f"a {kind.__module__}.{kind.__qualname__}"
-    )
+    return f"a {kind.__qualname__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__qualname__}"

@@ -155,9 +155,7 @@ def _usual_application(module: ModuleType, name: str) -> Any:
         # Not callable is not meant: a package may well have a submodule called app.
         if callable(getattr(module, wanted.attributes[0], None)):
             return _application(module, wanted)
-    raise AppLoadError(
-        f"{name} has none of {', '.join(USUAL_NAMES)}; name the application, as in {name}:NAME"
-    )
+    raise AppLoadError(f"{name} has none of {', '.join(USUAL_NAMES)}; name the application, as in {name}:NAME")
 
 
 def _attribute(holder: object, name: str, path: str) -> Any:
@@ -238,7 +236,7 @@ def _raised(what: str, error: BaseException) -> AppLoadError:
 
 
 def _application_frames(error: BaseException) -> TracebackType | None:
-    """Return the traceback from the application's first frame on; None where there are but ours and Python's."""
+    """Return the traceback from the application's first frame on; None where it has none."""
     frames = error.__traceback__
     while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next

@@ -12,9 +12,11 @@ from typing import Any
 from eitherway.config import Config
 from eitherway.errors import ResponseError
 from eitherway.http.exchange import READ, WRITE, Address, Exchange
+from eitherway.http.fields import REASONS, TEXT_FIELDS, Fields, text_field
+from eitherway.http.h1 import RequestLine
 from eitherway.interfaces.base import Colour, Suspend, report, split_root
 
-_STATUSES_REMEMBERED = 256
+_REMEMBERED = 512
 _statuses: dict[str, tuple[int, bytes]] = {}
 
 
@@ -25,13 +27,17 @@ class WSGIInterface:
     suspend: Suspend
 
     def __init__(
-        self, application: Callable[..., Any], config: Config, ended: Callable[[Exchange], None], *, multithread: bool
+        self,
+        application: Callable[..., Any],
+        config: Config,
+        ended: Callable[[Exchange], None],
+        *,
+        multithread: bool,
     ) -> None:
         self._application = application
         self._ended = ended
         self._root = config.root_path.rstrip("/")
         self._multithread = multithread
-        self._bases: dict[Address | None, dict[str, Any]] = {}
 
     async def startup(self) -> None:
         """WSGI has no lifespan."""
@@ -42,7 +48,10 @@ class WSGIInterface:
     def __call__(self, exchange: Exchange) -> None:
         try:
             response = _Response(exchange, self.suspend)
-            result = self._application(self._environ(exchange), response.start_response)
+            result = self._application(self._environ(exchange), response.start)
+            if type(result) is list:
+                response.deliver_whole(result)
+                return
             try:
                 response.deliver(result)
             finally:
@@ -56,41 +65,57 @@ class WSGIInterface:
 
     def _environ(self, exchange: Exchange) -> dict[str, Any]:
         server = exchange.channel.server
-        base = self._bases.get(server)
-        if base is None:
-            base = self._bases[server] = self._base(server)
-        environ = base.copy()
+        fields = exchange.fields
+        template = fields.derived.get(server)
+        if template is None:
+            template = fields.derived[server] = self._template(server, fields.raw)
         line = exchange.line
-        environ.update(exchange.fields.environ)
-        environ["REQUEST_METHOD"] = line.method
-        environ["PATH_INFO"] = split_root(line.path_info, self._root) if self._root else line.path_info
-        environ["QUERY_STRING"] = line.query_string
-        environ["RAW_URI"] = environ["REQUEST_URI"] = line.target.decode("ascii")
-        if not line.http_11:
-            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
-        if exchange.scheme != "http":
-            environ["wsgi.url_scheme"] = exchange.scheme
-        if exchange.client is not None:
-            environ["REMOTE_ADDR"], port = exchange.client
-            environ["REMOTE_PORT"] = str(port)
-        if exchange.host is not exchange.fields.host and exchange.host is not None:
-            environ["HTTP_HOST"] = exchange.host.decode("latin-1")
+        variables = line.derived.get("wsgi")
+        if variables is None:
+            variables = line.derived["wsgi"] = self._line_variables(line)
+        environ: dict[str, Any] = template | variables
+        client = exchange.client
+        if client is not None:
+            environ["REMOTE_ADDR"] = client[0]
+            environ["REMOTE_PORT"] = str(client[1])
         if exchange.collected or not exchange.body.complete:
             environ["wsgi.input"] = io.BufferedReader(_Body(exchange, self.suspend), 65536)
             if exchange.body.complete:
                 # A chunked body that has come whole has a length; frameworks that need one then find it.
                 environ["CONTENT_LENGTH"] = str(len(exchange.collected))
+        if exchange.scheme != "http":
+            environ["wsgi.url_scheme"] = exchange.scheme
+        if exchange.host is not None and exchange.host is not fields.host:
+            environ["HTTP_HOST"] = exchange.host.decode("latin-1")
         return environ
 
-    def _base(self, server: Address | None) -> dict[str, Any]:
+    def _line_variables(self, line: RequestLine) -> dict[str, str]:
+        return {
+            "REQUEST_METHOD": line.method,
+            "PATH_INFO": split_root(line.path_info, self._root) if self._root else line.path_info,
+            "QUERY_STRING": line.query_string,
+            "REQUEST_URI": line.uri,
+            "SERVER_PROTOCOL": "HTTP/1.1" if line.http_11 else "HTTP/1.0",
+        }
+
+    def _template(self, server: Address | None, raw: Fields) -> dict[str, Any]:
+        """All that is the same for every request with these fields: copied for each, which is cheaper than building.
+
+        The keys that differ are there too, so that the copy need not grow.
+        """
         host, port = server or ("localhost", 80)
         return {
+            "REQUEST_METHOD": "",
+            "SCRIPT_NAME": self._root,
+            "PATH_INFO": "",
+            "QUERY_STRING": "",
+            "REQUEST_URI": "",
+            "REMOTE_ADDR": "",
+            "REMOTE_PORT": "",
             "SERVER_NAME": host,
             "SERVER_PORT": str(port),
             "SERVER_PROTOCOL": "HTTP/1.1",
             "SERVER_SOFTWARE": "eitherway",
-            "SCRIPT_NAME": self._root,
-            "REMOTE_ADDR": "",
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
             "wsgi.input": _NO_BODY,
@@ -100,7 +125,28 @@ class WSGIInterface:
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
+            **_field_variables(raw),
         }
+
+
+def _field_variables(raw: Fields) -> dict[str, str]:
+    """The fields as WSGI names them (PEP 3333, RFC 3875 section 4.1.18).
+
+    Names with an underscore are dropped, as nginx does: beside their hyphenated twin they would be one key, and
+    alone they would pass for a field that a proxy in front removes. `Proxy` would become HTTP_PROXY ("httpoxy").
+    """
+    environ: dict[str, str] = {}
+    for name, value in raw:
+        if b"_" in name or name == b"proxy":
+            continue
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
+            key = "HTTP_" + key
+        text = value.decode("latin-1")
+        if key in environ:
+            text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
+        environ[key] = text
+    return environ
 
 
 class FileWrapper:
@@ -166,16 +212,15 @@ _NO_BODY = _NoBody()
 class _Response:
     """start_response, write, and the delivery of what the application returns."""
 
-    __slots__ = ("_exchange", "_headers", "_status", "_suspend", "start_response")
+    __slots__ = ("_exchange", "_headers", "_status", "_suspend")
 
     def __init__(self, exchange: Exchange, suspend: Suspend) -> None:
         self._exchange = exchange
         self._suspend = suspend
         self._status = ""
         self._headers: list[tuple[str, str]] = []
-        self.start_response = self._start
 
-    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+    def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
         if exc_info is not None:
             try:
                 if self._exchange.begun:
@@ -200,11 +245,12 @@ class _Response:
         if not self._status:
             raise ResponseError("the application returned before it called start_response")
         status, reason = _statuses.get(self._status) or _parse_status(self._status)
+        known = TEXT_FIELDS
         try:
-            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers]
-        except (AttributeError, UnicodeEncodeError, ValueError, TypeError) as error:
-            raise ResponseError(f"a header of the response is not a pair of latin-1 strings: {error}") from None
-        exchange.start(status, headers, reason)
+            fields = [known.get(pair) or text_field(pair) for pair in self._headers]
+        except TypeError:  # pairs that are lists cannot be looked up
+            fields = [text_field(tuple(pair)) for pair in self._headers]  # type: ignore[arg-type]
+        exchange.start(status, fields, reason)
 
     def _send(self, data: bytes) -> None:
         exchange = self._exchange
@@ -212,14 +258,14 @@ class _Response:
             while not exchange.flush():
                 self._suspend(exchange, WRITE)
 
+    def deliver_whole(self, result: list[bytes]) -> None:
+        """All blocks are there: send them as one, so that its length is known and one system call does it."""
+        data = result[0] if len(result) == 1 else b"".join(result)
+        self._begin()
+        self._exchange.send(data, False)
+
     def deliver(self, result: Iterable[bytes]) -> None:
         """Send what the application returned, block by block, and complete the response."""
-        if type(result) is list or type(result) is tuple:
-            # All of it is there: one block, so that its length is known and one system call sends it.
-            data = result[0] if len(result) == 1 else b"".join(result)
-            self._begin()
-            self._exchange.send(data, False)
-            return
         if isinstance(result, FileWrapper) and self._deliver_file(result):
             return
         for block in result:
@@ -246,8 +292,10 @@ def _parse_status(status: str) -> tuple[int, bytes]:
         raise ResponseError(f"the response's status {status!r} is not like '200 OK'")
     try:
         parsed = int(number), reason.encode("latin-1")
+        if parsed[1] == REASONS.get(parsed[0]):
+            parsed = parsed[0], b""  # the usual one
     except UnicodeEncodeError:
         raise ResponseError(f"the response's status {status!r} is not latin-1") from None
-    if len(_statuses) < _STATUSES_REMEMBERED:
+    if len(_statuses) < _REMEMBERED:
         _statuses[status] = parsed
     return parsed

@@ -34,7 +34,7 @@ class AccessLog:
             self._line(
                 client=exchange.client[0] if exchange.client else "unix",
                 method=line.method,
-                target=line.target.decode("ascii"),
+                target=line.uri,
                 version="HTTP/1.1" if line.http_11 else "HTTP/1.0",
                 status=exchange.status,
                 size=exchange.bytes_sent,
@@ -74,7 +74,9 @@ def _combined(*, method: str, target: str, version: str, client: str, seconds: f
 
 def _json(*, seconds: float, **f: Any) -> str:
     now = time()
-    stamp = strftime("%Y-%m-%dT%H:%M:%S", localtime(now)) + f".{int(now * 1000) % 1000:03}" + strftime("%z", localtime(now))
+    stamp = (
+        strftime("%Y-%m-%dT%H:%M:%S", localtime(now)) + f".{int(now * 1000) % 1000:03}" + strftime("%z", localtime(now))
+    )
     return json.dumps({"time": stamp, **f, "seconds": round(seconds, 6)}, ensure_ascii=True)
 
 

@@ -19,7 +19,7 @@ from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http import fields as f
 from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
-from eitherway.http.h1 import RequestFields, RequestLine, find_end, parse_head
+from eitherway.http.h1 import RequestFields, find_end, parse_head
 from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Connection:
         "broken",
         "buffer",
         "client",
+        "common_fields",
         "deadline",
         "exchange",
         "fd",
@@ -83,6 +84,7 @@ class Connection:
         self.client = client
         self.server = server
         self.scheme = "http"
+        self.common_fields = service.common
         self.state = READING
         self.buffer: bytes | bytearray = b""  # received, not yet used
         self.pending: deque[memoryview | _FilePart] | None = None  # of the answer, not yet taken by the kernel
@@ -132,7 +134,7 @@ class Connection:
             self._drop_received()
 
     def _notify(self, bits: int) -> None:
-        """A task owns the connection: tell it. Flags first, then the waiters, then see whether it was just given back."""
+        """Tell the task that owns the connection. Flags first, then the waiters, then see whether it was given back."""
         exchange = self.exchange
         if bits & BROKEN:
             self.broken = self.hung_up = self.readable = True
@@ -202,8 +204,8 @@ class Connection:
         self._take_head(buffer, scanned)
 
     def _take_head(self, data: bytes | bytearray, scanned: int) -> None:
-        """Parse the head that `data` begins with, if it is whole, and go on to the body. `scanned`: known to lack its end."""
-        while data.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before a request are ignored
+        """Parse the head that `data` begins with, if it is whole. `scanned`: so much of it is known to lack the end."""
+        while data[:2] == b"\r\n":  # RFC 9112 section 2.2: empty lines before a request are ignored
             data, scanned = data[2:], 0
         if not data:
             return
@@ -212,10 +214,10 @@ class Connection:
             end = find_end(data, scanned, config.limit_request_line, config.limit_request_head)
             if end < 0:
                 self._await_head(data, first=scanned == 0)
-                return
-            whole = data if end == len(data) else data[:end]
-            line, fields = parse_head(bytes(whole), config.limit_request_line, config.limit_request_fields)
-            self._take_request(line, fields, bytes(data[end:]))
+            elif end == len(data):
+                self._take_request(bytes(data), b"")
+            else:
+                self._take_request(bytes(data[:end]), bytes(data[end:]))
         except RequestRefused as refusal:
             self._refuse(refusal)
 
@@ -231,8 +233,10 @@ class Connection:
         if self.state == READING:
             self._read_head()
 
-    def _take_request(self, line: RequestLine, fields: RequestFields, rest: bytes) -> None:
+    def _take_request(self, head: bytes, rest: bytes) -> None:
         service = self.service
+        config = service.config
+        line, fields = parse_head(head, config.limit_request_line, config.limit_request_fields)
         collected = b""
         body: Body = NO_BODY
         if fields.chunked or fields.content_length:
@@ -243,23 +247,22 @@ class Connection:
         self.buffer = rest
         self.waiting = CLOSE
         self.requests += 1
-        keep_alive = (
-            (not fields.close if line.http_11 else fields.keep_alive)
-            and not fields.upgrade  # what follows may be the other protocol's
-            and self.requests < service.config.limit_keep_alive_requests
-        )
-        exchange = Exchange(line, fields, body, collected, self, keep_alive)
-        self.exchange = exchange
+        keep_alive = fields.persistent if line.http_11 else fields.persistent_10
+        if self.requests >= config.limit_keep_alive_requests:
+            keep_alive = False
+        exchange = self.exchange = Exchange(line, fields, body, collected, self, keep_alive)
         if body.complete or not service.collects_bodies or fields.expects_continue:
-            self._spawn(exchange)
+            self.state = RUNNING
+            self.deadline = _NEVER
+            service.run(exchange)
         else:
-            self.state = COLLECTING
-            exchange.collected = bytearray(collected)  # type: ignore[assignment]
-            self._be_patient(READ, service.config.body_timeout)
-            if len(collected) >= service.config.buffer_body:
-                self._spawn_collected(exchange)
-            elif self.readable:
-                self._collect()
+            self._begin_collecting(exchange)
+
+    def _begin_collecting(self, exchange: Exchange) -> None:
+        self.state = COLLECTING
+        self._be_patient(READ, self.service.config.body_timeout)
+        exchange.collected = bytearray(exchange.collected)
+        self._collect()
 
     def _body(self, fields: RequestFields) -> Body:
         limit = self.service.config.limit_body
@@ -270,11 +273,6 @@ class Connection:
             raise RequestRefused(413, f"the body is larger than {limit} bytes")
         return LengthBody(length)
 
-    def _spawn(self, exchange: Exchange) -> None:
-        self.state = RUNNING
-        self.deadline = _NEVER
-        self.service.run(exchange)
-
     def _collect(self) -> None:
         """Read a body until it is whole, or larger than what is collected before a task is spawned."""
         exchange = self.exchange
@@ -284,18 +282,16 @@ class Connection:
                 received = self._receive_for_poller()
                 if received is None:
                     return
-                data, rest = self.body.feed(received)
+                data, self.buffer = self.body.feed(received)
                 exchange.collected += data
-                self.buffer = rest
                 self._progress(len(received), self.service.config.body_timeout)
         except RequestRefused as refusal:
             self._refuse(refusal)
             return
-        self._spawn_collected(exchange)
-
-    def _spawn_collected(self, exchange: Exchange) -> None:
         exchange.collected = bytes(exchange.collected)
-        self._spawn(exchange)
+        self.state = RUNNING
+        self.deadline = _NEVER
+        self.service.run(exchange)
 
     def _receive_for_poller(self) -> bytes | None:
         """Bytes, or None when there are none now; at the client's end the connection is closed."""
@@ -320,16 +316,11 @@ class Connection:
         answer = f.error_response(refusal.status, str(refusal), close=True, extra=extra)
         self.service.refused(self.client, refusal)
         try:
-            self.write(f.status_line(refusal.status) + self.service.common_fields() + answer)
+            self.end(f.status_line(refusal.status) + self.common_fields() + answer, False)
         except ClientGone:
-            self.close()
-            return
-        self.finish(False)
+            pass  # it did not wait for the answer
 
     # -- the task's side (http.exchange.Channel) ------------------------------------------------------------
-
-    def common_fields(self) -> bytes:
-        return self.service.common_fields()
 
     def receive(self) -> bytes | None:
         """Bytes that the client sent; b"" at its end, None when there are none now."""
@@ -435,12 +426,20 @@ class Connection:
             return False
         return True
 
-    def finish(self, keep_alive: bool) -> None:
-        """The response is complete: the connection is the poller's again."""
+    def end(self, data: bytes, keep_alive: bool) -> None:
+        """Send the response's last bytes: the connection is the poller's again. Raises ClientGone."""
+        if data:
+            try:
+                self.write(data)
+            except ClientGone:
+                self.close()
+                raise
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            self.service.answered(exchange)
-            exchange.wake_reader()
+            if self.service.access_log is not None:
+                self.service.answered(exchange)
+            if exchange.read_waiter is not None:
+                exchange.wake_reader()
         self.keep_alive = keep_alive
         if not self.pending:
             self._after_response()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket as socket_module
 import stat
 from pathlib import Path
@@ -32,7 +31,11 @@ def open_socket(bind: Bind, backlog: int) -> Socket:
         else:
             family = socket_module.AF_INET6 if ":" in bind.host else socket_module.AF_INET
             family, kind, protocol, _, address = socket_module.getaddrinfo(
-                bind.host or None, bind.port, family, socket_module.SOCK_STREAM, flags=socket_module.AI_PASSIVE
+                bind.host or None,
+                bind.port,
+                family,
+                socket_module.SOCK_STREAM,
+                flags=socket_module.AI_PASSIVE,
             )[0]
             sock = Socket(family, kind, protocol)
             sock.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_REUSEADDR, 1)
@@ -50,7 +53,7 @@ def open_socket(bind: Bind, backlog: int) -> Socket:
 def _clear_stale(path: str) -> None:
     """Remove a socket file that nobody listens on any more; never anything else."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
             raise OSError(errno.EEXIST, "the file exists and is not a socket")
     except FileNotFoundError:
         return

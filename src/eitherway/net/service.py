@@ -37,6 +37,7 @@ class Service:
         self.config = config
         self.poller = poller
         self.post = poller.post
+        self.common = self.common_fields  # bound once for all connections
         self.access_log = access_log
         self.collects_bodies = collects_bodies  # small bodies are read before a thread or greenlet is taken
         self.connections: set[Connection] = set()
@@ -96,7 +97,7 @@ class Service:
 
     def complain(self, exchange: Exchange, fault: str) -> None:
         """Log what the application did wrong in a response."""
-        logger.error("%s %s: %s", exchange.line.method, exchange.line.target.decode("ascii"), fault)
+        logger.error("%s %s: %s", exchange.line.method, exchange.line.uri, fault)
 
     def common_fields(self) -> bytes:
         """Date and Server, made anew once a second."""
