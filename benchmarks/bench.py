@@ -28,6 +28,7 @@ class Bench:
     seconds: int
     idle_connections: int
     wanted: list[str]
+    retaken: int = 0  # turns that were repeated because other programs disturbed them
     reasons: dict[str, str] = field(default_factory=dict)  # server -> why it has no figures
 
     @property
@@ -41,9 +42,7 @@ class Bench:
             raise DidNotStartError(missing)
         port = free_port()
         command = server.command_line(app, str(PROGRAMS), HOST, port)
-        with ServerProcess(
-            command, port, self.server_core, variables(server.is_ours), self.directory
-        ) as process:
+        with ServerProcess(command, port, self.server_core, variables(server.is_ours), self.directory) as process:
             yield process
 
     @contextmanager

@@ -100,8 +100,7 @@ def python(*arguments: str, ours: bool = False) -> subprocess.CompletedProcess[s
 def versions() -> dict[str, str]:
     """The versions of everything that is installed, and of this checkout."""
     code = (
-        "import json, importlib.metadata as m;"
-        "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+        "import json, importlib.metadata as m;print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
     )
     found: dict[str, str] = json.loads(python("-c", code).stdout)
     return {**found, "eitherway": our_version()}
@@ -112,14 +111,10 @@ def our_version() -> str:
     asked = python("-c", "import eitherway; print(eitherway.__version__)", ours=True)
     version = asked.stdout.strip() or "(does not import)"
     git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run(
-        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     if commit.returncode:
         return version
-    changes = subprocess.run(
-        [*git, "status", "--porcelain", "--", "src"], capture_output=True, text=True, check=False
-    )
+    changes = subprocess.run([*git, "status", "--porcelain", "--", "src"], capture_output=True, text=True, check=False)
     return f"{version} at {commit.stdout.strip()}{' with changes' if changes.stdout.strip() else ''}"
 
 

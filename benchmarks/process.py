@@ -49,9 +49,7 @@ def free_port() -> int:
 class ServerProcess:
     """A server and the processes it starts: they share a session of their own, by which we find them."""
 
-    def __init__(
-        self, command: Sequence[str], port: int, core: int, env: dict[str, str], directory: Path
-    ) -> None:
+    def __init__(self, command: Sequence[str], port: int, core: int, env: dict[str, str], directory: Path) -> None:
         self.port = port
         self.url = f"http://{HOST}:{port}/"
         self._command = ["taskset", "-c", str(core), *command]
@@ -90,9 +88,7 @@ class ServerProcess:
             if self._process.poll() is not None:
                 raise DidNotStartError(self._last_words() or f"it ended with code {self._process.returncode}")
             if time.monotonic() > deadline:
-                raise DidNotStartError(
-                    f"no answer within {START_SECONDS:.0f} s; {self._last_words()}".rstrip("; ")
-                )
+                raise DidNotStartError(f"no answer within {START_SECONDS:.0f} s; {self._last_words()}".rstrip("; "))
             time.sleep(POLL_SECONDS)
 
     def _answers(self) -> bool:

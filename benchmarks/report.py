@@ -10,7 +10,7 @@ from typing import Any
 import wrk
 from bench import WARM_UP_SECONDS, Bench
 from machine import Machine
-from measure import DISTURBED_SHARE, Row
+from measure import Row
 from memory import IdleRow, MemoryRow
 from scenarios import LOADS, MEMORY, Load
 from servers import Server
@@ -141,9 +141,7 @@ def target_table(verdicts: list[Verdict]) -> Table:
         found = "" if verdict.ratio is None else f"{verdict.ratio:.2f}"
         spread = "" if verdict.low is None else f"{verdict.low:.2f} to {verdict.high:.2f}"
         ask = f"{sign} {target.bound:g}"
-        lines.append(
-            [*names(verdict), found, spread, ask, verdict.word.upper() if found else "-", verdict.note]
-        )
+        lines.append([*names(verdict), found, spread, ask, verdict.word.upper() if found else "-", verdict.note])
     judged = [verdict for verdict in verdicts if verdict.is_met is not None]
     met = sum(bool(verdict.is_met) for verdict in judged)
     columns = (
@@ -203,7 +201,8 @@ def about(findings: Findings) -> list[str]:
         f" (waits: in one), after {WARM_UP_SECONDS} s of warm-up; every round starts its servers anew."
         " Figures are medians; a ratio is the median of the ratios of neighbouring turns.",
         f"Between turns the server's core ran plain Python at {min(speeds) / max(speeds):.0%} to 100% of its"
-        f" best speed. Disturbed is a sample while other programs used over {DISTURBED_SHARE:.0%} of a core.",
+        f" best speed. Disturbed is a sample while other programs used over {wrk.DISTURBED_SHARE:.0%} of a core;"
+        f" {bench.retaken} turns were taken again for that.",
     ]
 
 
@@ -220,6 +219,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             "rounds": bench.rounds,
             "seconds": bench.seconds,
             "warm_up_seconds": WARM_UP_SECONDS,
+            "turns_retaken": bench.retaken,
         },
         "not_measured": bench.reasons,
         "loads": [load_json(row) for row in findings.rows],
@@ -227,9 +227,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             {"server": row.server.name, "bytes": [asdict(reading) for reading in row.readings]}
             for row in findings.memory
         ],
-        "idle": [
-            {**asdict(row), "server": row.server.name, "bytes_each": row.bytes_each} for row in findings.idle
-        ],
+        "idle": [{**asdict(row), "server": row.server.name, "bytes_each": row.bytes_each} for row in findings.idle],
         "targets": [verdict_json(verdict) for verdict in findings.verdicts],
     }
 

@@ -87,9 +87,7 @@ def main() -> int:
             idle_connections=QUICK_CONNECTIONS if options.quick else IDLE_CONNECTIONS,
             wanted=options.only,
         )
-        findings = Findings(
-            bench, machine.describe(), datetime.datetime.now().astimezone().isoformat(" ", "minutes")
-        )
+        findings = Findings(bench, machine.describe(), datetime.datetime.now().astimezone().isoformat(" ", "minutes"))
         code = run(findings)
     show(findings, options)
     if options.check and any(verdict.is_met is False for verdict in findings.verdicts):

@@ -60,24 +60,16 @@ GUNICORN_SYNC = Server("gunicorn sync", "wsgi", f"{GUNICORN} --worker-class sync
 GUNICORN_GTHREAD = Server(
     "gunicorn gthread (8)", "wsgi", f"{GUNICORN} --worker-class gthread --threads 8", ("gunicorn",)
 )
-GUNICORN_GEVENT = Server(
-    "gunicorn gevent", "wsgi", f"{GUNICORN} --worker-class gevent", ("gunicorn", "gevent")
-)
+GUNICORN_GEVENT = Server("gunicorn gevent", "wsgi", f"{GUNICORN} --worker-class gevent", ("gunicorn", "gevent"))
 MEINHELD = Server(
     "Meinheld",
     "wsgi",
     f"{GUNICORN} --worker-class meinheld.gmeinheld.MeinheldWorker",
     ("meinheld", "gunicorn", "greenlet"),
 )
-GRANIAN_WSGI = Server(
-    "Granian WSGI (1)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 1", ("granian",)
-)
-GRANIAN_WSGI_8 = Server(
-    "Granian WSGI (8)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 8", ("granian",)
-)
-GRANIAN_ASGI = Server(
-    "Granian ASGI", "asgi", f"{GRANIAN} --interface asgi --loop uvloop", ("granian", "uvloop")
-)
+GRANIAN_WSGI = Server("Granian WSGI (1)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 1", ("granian",))
+GRANIAN_WSGI_8 = Server("Granian WSGI (8)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 8", ("granian",))
+GRANIAN_ASGI = Server("Granian ASGI", "asgi", f"{GRANIAN} --interface asgi --loop uvloop", ("granian", "uvloop"))
 # Not judged against: what its tasks run in is no asyncio.Task, which much of the field's code asks for.
 GRANIAN_RUST_TASKS = Server(
     "Granian ASGI, Rust tasks",

@@ -37,8 +37,7 @@ def as_text(table: Table) -> str:
 
     def line(cells: Sequence[str]) -> str:
         parts = [
-            cell.rjust(widths[i]) if table.is_numeric(i) else cell.ljust(widths[i])
-            for i, cell in enumerate(cells)
+            cell.rjust(widths[i]) if table.is_numeric(i) else cell.ljust(widths[i]) for i, cell in enumerate(cells)
         ]
         return "  ".join(parts).rstrip()
 

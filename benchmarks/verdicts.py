@@ -38,9 +38,7 @@ def judge(rows: list[Row], memory: list[MemoryRow]) -> list[Verdict]:
         judge_one(target, rows, memory)
         for target in targets()
         if all(
-            (target.subject, side.name) in present
-            for side in (target.ours, target.beside)
-            if isinstance(side, Server)
+            (target.subject, side.name) in present for side in (target.ours, target.beside) if isinstance(side, Server)
         )
     ]
 
@@ -58,9 +56,7 @@ def judge_one(target: Target, rows: list[Row], memory: list[MemoryRow]) -> Verdi
     if not ratios:
         silent = target.ours.name if not above else name
         return Verdict(target, None, None, None, f"no figures of {silent}")
-    failed = [
-        row for row in rows if row.load.name == target.subject and row.server == target.ours and row.errors
-    ]
+    failed = [row for row in rows if row.load.name == target.subject and row.server == target.ours and row.errors]
     note = "our answers had errors" if failed else ""
     return Verdict(target, statistics.median(ratios), min(ratios), max(ratios), note)
 
@@ -69,10 +65,7 @@ def figures(target: Target, server: Server, rows: list[Row], memory: list[Memory
     """The target's figure of one server in all rounds."""
     if target.subject == MEMORY:
         return [
-            float(getattr(reading, target.figure))
-            for row in memory
-            if row.server == server
-            for reading in row.readings
+            float(getattr(reading, target.figure)) for row in memory if row.server == server for reading in row.readings
         ]
     for row in rows:
         if row.load.name == target.subject and row.server == server:

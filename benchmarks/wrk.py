@@ -19,6 +19,7 @@ SCALE = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 SOCKET_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
 ERROR_KINDS = ("connect", "read", "write", "timeout")
 SLACK_SECONDS = 30
+DISTURBED_SHARE = 0.05  # of a core, taken by other programs during a sample
 
 
 class WrkError(Exception):
@@ -42,6 +43,14 @@ class Sample:
     others_share: float
     core_speed: float
 
+    @property
+    def is_disturbed(self) -> bool:
+        return self.others_share > DISTURBED_SHARE
+
+    @property
+    def has_errors(self) -> bool:
+        return any(self.errors.values())
+
 
 def run(server: ServerProcess, load: Load, seconds: int, cores: tuple[int, int]) -> Sample:
     """Put `load` on `server` for some seconds."""
@@ -50,9 +59,7 @@ def run(server: ServerProcess, load: Load, seconds: int, cores: tuple[int, int])
     speed = core_speed(server_core)
     started, server_cpu, client_cpu = time.monotonic(), server.cpu_seconds(), children_seconds()
     busy = busy_seconds(server_core), busy_seconds(client_core)
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds + SLACK_SECONDS, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + SLACK_SECONDS, check=False)
     took = time.monotonic() - started
     busy_by = busy_seconds(server_core) - busy[0], busy_seconds(client_core) - busy[1]
     server_cpu = server.cpu_seconds() - server_cpu

@@ -40,7 +40,11 @@ class AsyncioEngine(Engine):
     async def suspend(self, exchange: Exchange, direction: int) -> None:
         future = self._loop.create_future()
         if exchange.park(direction, lambda: settle(future)):
-            await future
+            try:
+                await future
+            except asyncio.CancelledError:
+                exchange.unpark(direction)
+                raise
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         loop = self._loop

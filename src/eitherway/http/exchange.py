@@ -21,6 +21,9 @@ READ, WRITE, CLOSE = range(3)
 # An unread body up to this size is read and dropped to keep the connection; behind a larger one it is closed.
 PASSABLE_BODY = 65536
 
+# A first block of the body up to this size goes out with the head, in one system call; a larger one is not copied.
+_COPIED = 65536
+
 Address = tuple[str, int]
 Resume = Callable[[], object]
 
@@ -41,6 +44,7 @@ class Channel(Protocol):
     def write_file(self, fd: int, offset: int, count: int) -> None: ...
     def flush(self) -> bool: ...
     def wait_for(self, direction: int) -> bool: ...
+    def stop_waiting(self) -> None: ...
     def end(self, data: bytes, keep_alive: bool) -> None: ...
     def abort(self) -> None: ...
     def complain(self, exchange: Exchange, fault: str) -> None: ...
@@ -166,6 +170,14 @@ class Exchange:
             self.read_waiter = None
         return False
 
+    def unpark(self, direction: int) -> None:
+        """The task that waited has been cancelled."""
+        if direction == WRITE:
+            self.write_waiter = None
+        else:
+            self.read_waiter = None
+        self.channel.stop_waiting()
+
     def wake_reader(self) -> None:
         if (resume := self.read_waiter) is not None:
             self.read_waiter = None
@@ -233,6 +245,9 @@ class Exchange:
                 self.fail(self.refusal.status, str(self.refusal))
                 return True
             head = self._frame_head(None if more else len(data))
+            if len(data) > _COPIED:
+                self.channel.write(b"".join(head))
+                head = ()
             if self._remaining == len(data) and not self._bodiless:
                 self.bytes_sent = self._remaining
                 self._remaining = 0

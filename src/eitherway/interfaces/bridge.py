@@ -81,7 +81,11 @@ class LoopThreads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         if exchange.park(direction, lambda: loop.call_soon_threadsafe(settle, future)):
-            await future
+            try:
+                await future
+            except asyncio.CancelledError:
+                exchange.unpark(direction)
+                raise
 
     @contextmanager
     def running(self, interface: Interface) -> Iterator[None]:

@@ -36,7 +36,7 @@ class AccessLog:
                 method=line.method,
                 target=line.uri,
                 version="HTTP/1.1" if line.http_11 else "HTTP/1.0",
-                status=exchange.status,
+                status=exchange.status or 499,  # the client left before there was an answer
                 size=exchange.bytes_sent,
                 referer=fields.get(b"referer", b"").decode("latin-1"),
                 agent=fields.get(b"user-agent", b"").decode("latin-1"),

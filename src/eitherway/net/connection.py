@@ -8,10 +8,8 @@ to the end of the response, the task that runs its exchange. While a task owns i
 
 from __future__ import annotations
 
-import os
-import socket as socket_module
-import struct
-from collections import deque
+from socket import SHUT_WR
+from socket import socket as Socket  # noqa: N812
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -21,82 +19,53 @@ from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
 from eitherway.http.h1 import RequestFields, find_end, parse_head
 from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
+from eitherway.net.stream import (
+    CLOSED,
+    COLLECTING,
+    DISCARDING,
+    FLUSHING,
+    LINGERING,
+    NEVER,
+    READING,
+    RUNNING,
+    Stream,
+)
 
 if TYPE_CHECKING:
     from eitherway.net.service import Service
 
-READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, LINGERING, CLOSED = range(7)
-
 _HEAD_RECEIVE = 16384
 _BODY_RECEIVE = 65536
-_MIN_RATE = 1024.0  # bytes a second; a slower client uses up the patience that a time-out grants
-_LINGER = 3.0  # seconds that a closed-for-writing connection waits for the client to close its side
-_NEVER = float("inf")
-_SHUT_WR, _SOL_SOCKET, _SO_LINGER = socket_module.SHUT_WR, socket_module.SOL_SOCKET, socket_module.SO_LINGER
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_LINGER = 3.0  # seconds that a connection closed for writing waits for the client to close its side
+_DROPS = 16  # receives in one turn of bytes that nobody wants
 
 
-class _FilePart:
-    """A part of an open file, still to be sent."""
-
-    __slots__ = ("count", "fd", "offset")
-
-    def __init__(self, fd: int, offset: int, count: int) -> None:
-        self.fd = fd
-        self.offset = offset
-        self.count = count
-
-
-class Connection:
+class Connection(Stream):
     """An accepted, non-blocking stream socket, registered with the poller."""
 
     __slots__ = (
         "body",
-        "broken",
-        "buffer",
         "client",
         "common_fields",
-        "deadline",
         "exchange",
-        "fd",
-        "hung_up",
         "keep_alive",
-        "patience",
-        "pending",
-        "readable",
         "requests",
         "scheme",
         "server",
         "service",
-        "since",
-        "socket",
-        "state",
-        "waiting",
-        "writable",
     )
 
-    def __init__(
-        self, service: Service, sock: socket_module.socket, client: Address | None, server: Address | None
-    ) -> None:
+    def __init__(self, service: Service, sock: Socket, client: Address | None, server: Address | None) -> None:
+        super().__init__(sock, service.config, service.poller.now + service.config.head_timeout)
         self.service = service
-        self.socket = sock
-        self.fd = sock.fileno()
         self.client = client
         self.server = server
         self.scheme = "http"
         self.common_fields = service.common
-        self.state = READING
-        self.buffer: bytes | bytearray = b""  # received, not yet used
-        self.pending: deque[memoryview | _FilePart] | None = None  # of the answer, not yet taken by the kernel
         self.exchange: Exchange | None = None
         self.body: Body = NO_BODY  # of the last request
         self.requests = 0
         self.keep_alive = True
-        self.readable = self.writable = self.hung_up = self.broken = False
-        self.waiting = CLOSE  # what the patience is for
-        self.patience = 0.0
-        self.since = 0.0
-        self.deadline = service.poller.now + service.config.head_timeout
         service.connections.add(self)
         service.poller.add(self.fd, self.on_event)
 
@@ -105,6 +74,8 @@ class Connection:
     def on_event(self, bits: int) -> None:
         """The socket became readable or writable, or the client went."""
         state = self.state
+        if bits & HUNG_UP:
+            self.hung_up = True
         if state == READING:
             self._read_head()
         elif state == RUNNING:
@@ -138,9 +109,7 @@ class Connection:
         exchange = self.exchange
         if bits & BROKEN:
             self.broken = self.hung_up = self.readable = True
-        elif bits & HUNG_UP:
-            self.hung_up = self.readable = True
-        elif bits & IN:
+        elif bits & (IN | HUNG_UP):
             self.readable = True
         self.writable = True
         if exchange is not None:
@@ -152,7 +121,7 @@ class Connection:
 
     def on_deadline(self) -> None:
         """A time-out has passed."""
-        state, self.deadline = self.state, _NEVER
+        state, self.deadline = self.state, NEVER
         if state == READING and self.buffer:
             self._refuse(RequestRefused(408, "the head of the request took too long"))
         elif state == COLLECTING:
@@ -170,10 +139,10 @@ class Connection:
         exchange = self.exchange
         if exchange is None:
             return
-        if self.waiting == WRITE:
+        if self.waiting == WRITE and exchange.write_waiter is not None:
             self.broken = True
             exchange.wake_writer()
-        elif self.waiting == READ:
+        elif self.waiting == READ and exchange.read_waiter is not None:
             exchange.refuse(RequestRefused(408, "the body of the request took too long"))
             exchange.wake_reader()
 
@@ -209,7 +178,7 @@ class Connection:
             data, scanned = data[2:], 0
         if not data:
             return
-        config = self.service.config
+        config = self.config
         try:
             end = find_end(data, scanned, config.limit_request_line, config.limit_request_head)
             if end < 0:
@@ -223,9 +192,9 @@ class Connection:
 
     def _await_head(self, data: bytes | bytearray, *, first: bool) -> None:
         if first:
-            self.deadline = self.service.poller.now + self.service.config.head_timeout
+            self.deadline = self.service.poller.now + self.config.head_timeout
         self.buffer = data
-        if self.readable:
+        if self.readable or self.hung_up:
             self.service.post(self.on_more)
 
     def on_more(self) -> None:
@@ -253,19 +222,19 @@ class Connection:
         exchange = self.exchange = Exchange(line, fields, body, collected, self, keep_alive)
         if body.complete or not service.collects_bodies or fields.expects_continue:
             self.state = RUNNING
-            self.deadline = _NEVER
+            self.deadline = NEVER
             service.run(exchange)
         else:
             self._begin_collecting(exchange)
 
     def _begin_collecting(self, exchange: Exchange) -> None:
         self.state = COLLECTING
-        self._be_patient(READ, self.service.config.body_timeout)
+        self.be_patient(READ, self.config.body_timeout)
         exchange.collected = bytearray(exchange.collected)
         self._collect()
 
     def _body(self, fields: RequestFields) -> Body:
-        limit = self.service.config.limit_body
+        limit = self.config.limit_body
         if fields.chunked:
             return ChunkedBody(limit)
         length = fields.content_length or 0
@@ -278,19 +247,19 @@ class Connection:
         exchange = self.exchange
         assert exchange is not None
         try:
-            while not self.body.complete and len(exchange.collected) < self.service.config.buffer_body:
+            while not self.body.complete and len(exchange.collected) < self.config.buffer_body:
                 received = self._receive_for_poller()
                 if received is None:
                     return
                 data, self.buffer = self.body.feed(received)
                 exchange.collected += data
-                self._progress(len(received), self.service.config.body_timeout)
+                self._progress(len(received), self.config.body_timeout)
         except RequestRefused as refusal:
             self._refuse(refusal)
             return
         exchange.collected = bytes(exchange.collected)
         self.state = RUNNING
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self.service.run(exchange)
 
     def _receive_for_poller(self) -> bytes | None:
@@ -322,110 +291,6 @@ class Connection:
 
     # -- the task's side (http.exchange.Channel) ------------------------------------------------------------
 
-    def receive(self) -> bytes | None:
-        """Bytes that the client sent; b"" at its end, None when there are none now."""
-        if self.buffer:
-            data, self.buffer = bytes(self.buffer), b""
-            return data
-        self.readable = False
-        try:
-            data = self.socket.recv(_BODY_RECEIVE)
-        except BlockingIOError:
-            return None
-        except OSError:
-            self.broken = True
-            return b""
-        if len(data) == _BODY_RECEIVE:
-            self.readable = True
-        self._progress(len(data), self.service.config.body_timeout)
-        return data
-
-    def unread(self, data: bytes) -> None:
-        """Put back what lies behind the body: the next request."""
-        self.buffer = data
-
-    def write(self, data: bytes) -> bool:
-        """Send, or keep what the kernel does not take (False). Raises ClientGone."""
-        if self.pending:
-            self.pending.append(memoryview(data))
-            return False
-        self.writable = False
-        try:
-            sent = self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.broken = True
-            raise ClientGone("the client closed the connection") from None
-        if sent == len(data):
-            return True
-        self.pending = deque((memoryview(data)[sent:],))
-        return False
-
-    def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Send a part of a file, now or as the client takes it; `fd` is closed when it is sent."""
-        if self.pending is None:
-            self.pending = deque()
-        self.pending.append(_FilePart(fd, offset, count))
-        self.flush()
-
-    def flush(self) -> bool:
-        """Send what is pending. True when nothing is left. Raises ClientGone."""
-        pending = self.pending
-        while pending:
-            self.writable = False
-            part = pending[0]
-            try:
-                if isinstance(part, _FilePart):
-                    sent = self._send_part(part)
-                    done = part.count == 0
-                else:
-                    sent = self.socket.send(part)
-                    done = sent == len(part)
-                    if not done:
-                        pending[0] = part[sent:]
-            except BlockingIOError:
-                return False
-            except OSError:
-                self.broken = True
-                raise ClientGone("the client closed the connection") from None
-            self._progress(sent, self.service.config.write_timeout)
-            if done:
-                self._drop_part(pending.popleft())
-        self.pending = None
-        return True
-
-    def _send_part(self, part: _FilePart) -> int:
-        if not part.count:
-            return 0
-        sent = os.sendfile(self.fd, part.fd, part.offset, part.count)
-        if sent == 0:  # the file became shorter: the client must see that bytes are missing
-            raise OSError("end of file")
-        part.offset += sent
-        part.count -= sent
-        return sent
-
-    @staticmethod
-    def _drop_part(part: memoryview | _FilePart) -> None:
-        if isinstance(part, _FilePart):
-            os.close(part.fd)
-
-    def wait_for(self, direction: int) -> bool:
-        """Whether a task that wants to go on in `direction` has to wait; its time-out starts."""
-        if self.broken:
-            return False
-        if direction == WRITE:
-            if self.writable:
-                return False
-            self._be_patient(WRITE, self.service.config.write_timeout)
-        elif direction == READ:
-            if self.readable or self.hung_up or self.buffer:
-                return False
-            self._be_patient(READ, self.service.config.body_timeout)
-        elif self.hung_up:
-            return False
-        return True
-
     def end(self, data: bytes, keep_alive: bool) -> None:
         """Send the response's last bytes: the connection is the poller's again. Raises ClientGone."""
         if data:
@@ -444,7 +309,7 @@ class Connection:
         if not self.pending:
             self._after_response()
             return
-        self._be_patient(WRITE, self.service.config.write_timeout)
+        self.be_patient(WRITE, self.config.write_timeout)
         self.state = FLUSHING
         if self.writable or self.broken:
             self.service.post(self.on_posted)
@@ -455,10 +320,7 @@ class Connection:
     def abort(self) -> None:
         """Reset the connection."""
         if self.state != CLOSED:
-            try:
-                self.socket.setsockopt(_SOL_SOCKET, _SO_LINGER, _RESET_ON_CLOSE)
-            except OSError:
-                pass  # gone already
+            self.reset_on_close()
             self.close()
 
     # -- after a response -----------------------------------------------------------------------------------
@@ -477,10 +339,10 @@ class Connection:
             self._linger()
         elif not self.body.complete:
             self.state = DISCARDING
-            self._be_patient(READ, self.service.config.body_timeout)
+            self.be_patient(READ, self.config.body_timeout)
             self.service.post(self.on_posted)
         else:
-            self.deadline = monotonic() + self.service.config.keep_alive_timeout
+            self.deadline = monotonic() + self.config.keep_alive_timeout
             self.state = READING
             if self.buffer or self.readable or self.hung_up:
                 self.service.post(self.on_posted)
@@ -494,7 +356,7 @@ class Connection:
                 if received is None:
                     return
                 self.buffer = self.body.feed(received)[1]
-                self._progress(len(received), self.service.config.body_timeout)
+                self._progress(len(received), self.config.body_timeout)
         except RequestRefused:
             self._linger()
             return
@@ -508,7 +370,7 @@ class Connection:
         """
         self.buffer = b""
         try:
-            self.socket.shutdown(_SHUT_WR)
+            self.socket.shutdown(SHUT_WR)
         except OSError:
             self.close()
             return
@@ -518,8 +380,10 @@ class Connection:
             self.service.post(self.on_posted)
 
     def _drop_received(self) -> None:
-        while self._receive_for_poller() is not None:
-            pass
+        for _ in range(_DROPS):
+            if self._receive_for_poller() is None:
+                return
+        self.service.post(self.on_posted)  # let the others have their turn
 
     def turn_away(self) -> None:
         """Answer 503 at once: there is no room for one more connection."""
@@ -537,20 +401,16 @@ class Connection:
             return
         self.state = CLOSED
         self.broken = self.hung_up = True
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self.service.poller.remove(self.fd)
         self.service.closed(self)
         self.socket.close()
-        for part in self.pending or ():
-            self._drop_part(part)
-        self.pending = None
+        self.drop_pending()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             self.service.answered(exchange)
             exchange.wake_reader()
             exchange.wake_writer()
-
-    # -- patience -------------------------------------------------------------------------------------------
 
     @property
     def idle(self) -> bool:
@@ -561,20 +421,3 @@ class Connection:
     def busy(self) -> bool:
         """A request is being read, run or answered."""
         return not self.idle and self.state not in (LINGERING, CLOSED)
-
-    def _be_patient(self, direction: int, timeout: float) -> None:
-        """Start waiting for the client; only time spent waiting counts."""
-        if self.waiting != direction:
-            self.waiting = direction
-            self.patience = timeout
-        self.since = monotonic()
-        self.deadline = self.since + self.patience
-
-    def _progress(self, count: int, timeout: float) -> None:
-        """The client moved `count` bytes: patience grows with them, at _MIN_RATE, up to the whole time-out."""
-        if self.deadline == _NEVER:
-            return  # nobody had to wait
-        now = monotonic()
-        self.patience = min(timeout, self.patience - (now - self.since) + count / _MIN_RATE)
-        self.since = now
-        self.deadline = _NEVER if self.state == RUNNING else now + self.patience

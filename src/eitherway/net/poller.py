@@ -25,6 +25,7 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = epoll()
         self._handlers: dict[int, Handler] = {}
+        self._gone: set[int] = set()  # removed in this batch: a number used anew must not get the old one's events
         self._posted: deque[Callable[[], None]] = deque()
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.now = monotonic()
@@ -52,18 +53,21 @@ class Poller:
 
     def remove(self, fd: int) -> None:
         if self._handlers.pop(fd, None) is not None:
+            self._gone.add(fd)
             self._epoll.unregister(fd)
 
     def turn(self, timeout: float | None) -> None:
         """Wait until something is ready, `timeout` seconds at most (None: for ever), and call its handlers."""
         if self._posted:
             timeout = 0
+        gone = self._gone
+        gone.clear()
         events = self._epoll.poll(timeout, _BATCH)
         self.now = monotonic()
         handlers = self._handlers
         for fd, bits in events:
             handler = handlers.get(fd)
-            if handler is not None:  # closed by an earlier one of this batch
+            if handler is not None and fd not in gone:
                 handler(bits)
         if self._posted:
             self._run_posted()

@@ -1,0 +1,219 @@
+"""A client's socket, non-blocking: receiving, sending what the kernel does not take at once, and patience with both.
+
+The half of a connection that knows bytes; `Connection` adds what they mean.
+"""
+
+from __future__ import annotations
+
+import os
+import socket as socket_module
+import struct
+from collections import deque
+from time import monotonic
+
+from eitherway.config import Config
+from eitherway.errors import ClientGone
+from eitherway.http.exchange import CLOSE, READ, WRITE
+
+READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, LINGERING, CLOSED = range(7)
+
+NEVER = float("inf")
+
+_RECEIVE = 65536
+_MIN_RATE = 1024.0  # bytes a second; a slower client uses up the patience that a time-out grants
+_SOL_SOCKET, _SO_LINGER = socket_module.SOL_SOCKET, socket_module.SO_LINGER
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class _FilePart:
+    """A part of an open file, still to be sent."""
+
+    __slots__ = ("count", "fd", "offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.count = count
+
+
+class Stream:
+    """`readable`, `writable`, `hung_up` and `broken` say what the poller has seen since they were last cleared."""
+
+    __slots__ = (
+        "broken",
+        "buffer",
+        "config",
+        "deadline",
+        "fd",
+        "hung_up",
+        "patience",
+        "pending",
+        "readable",
+        "since",
+        "socket",
+        "state",
+        "waiting",
+        "writable",
+    )
+
+    def __init__(self, sock: socket_module.socket, config: Config, deadline: float) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.config = config
+        self.state = READING
+        self.buffer: bytes | bytearray = b""  # received, not yet used
+        self.pending: deque[memoryview | _FilePart] | None = None  # to be sent, not yet taken by the kernel
+        self.readable = self.writable = self.hung_up = self.broken = False
+        self.waiting = CLOSE  # what the patience is for
+        self.patience = 0.0  # seconds of waiting that are left to the client
+        self.since = 0.0
+        self.deadline = deadline
+
+    # -- receiving ------------------------------------------------------------------------------------------
+
+    def receive(self) -> bytes | None:
+        """Bytes that the client sent; b"" at its end, None when there are none now."""
+        if self.buffer:
+            data, self.buffer = bytes(self.buffer), b""
+            return data
+        self.readable = False
+        try:
+            data = self.socket.recv(_RECEIVE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self.broken = True
+            return b""
+        if len(data) == _RECEIVE:
+            self.readable = True
+        self._progress(len(data), self.config.body_timeout)
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Put back what lies behind the body: the next request."""
+        self.buffer = data
+
+    # -- sending --------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> bool:
+        """Send, or keep what the kernel does not take (False). Raises ClientGone."""
+        if self.pending:
+            self.pending.append(memoryview(data))
+            return False
+        self.writable = False
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.broken = True
+            raise ClientGone("the client closed the connection") from None
+        if sent == len(data):
+            return True
+        self.pending = deque((memoryview(data)[sent:],))
+        return False
+
+    def write_file(self, fd: int, offset: int, count: int) -> None:
+        """Send a part of a file, now or as the client takes it; `fd` is closed when it is sent."""
+        if self.pending is None:
+            self.pending = deque()
+        self.pending.append(_FilePart(fd, offset, count))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what is pending. True when nothing is left. Raises ClientGone."""
+        pending = self.pending
+        if self.broken:
+            raise ClientGone("the client closed the connection, or did not take its answer")
+        while pending:
+            self.writable = False
+            part = pending[0]
+            try:
+                if isinstance(part, _FilePart):
+                    sent = self._send_part(part)
+                    done = part.count == 0
+                else:
+                    sent = self.socket.send(part)
+                    done = sent == len(part)
+                    if not done:
+                        pending[0] = part[sent:]
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.broken = True
+                raise ClientGone("the client closed the connection") from None
+            self._progress(sent, self.config.write_timeout)
+            if done:
+                self._drop_part(pending.popleft())
+        self.pending = None
+        return True
+
+    def _send_part(self, part: _FilePart) -> int:
+        if not part.count:
+            return 0
+        sent = os.sendfile(self.fd, part.fd, part.offset, part.count)
+        if sent == 0:  # the file became shorter: the client must see that bytes are missing
+            raise OSError("end of file")
+        part.offset += sent
+        part.count -= sent
+        return sent
+
+    @staticmethod
+    def _drop_part(part: memoryview | _FilePart) -> None:
+        if isinstance(part, _FilePart):
+            os.close(part.fd)
+
+    def drop_pending(self) -> None:
+        """Give up what is still to be sent."""
+        for part in self.pending or ():
+            self._drop_part(part)
+        self.pending = None
+
+    def reset_on_close(self) -> None:
+        """Have the client see a reset, not an end, when the socket is closed."""
+        try:
+            self.socket.setsockopt(_SOL_SOCKET, _SO_LINGER, _RESET_ON_CLOSE)
+        except OSError:
+            pass  # gone already
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    def wait_for(self, direction: int) -> bool:
+        """Whether a task that wants to go on in `direction` has to wait; its time-out starts."""
+        if self.broken:
+            return False
+        if direction == WRITE:
+            if self.writable:
+                return False
+            self.be_patient(WRITE, self.config.write_timeout)
+        elif direction == READ:
+            if self.readable or self.hung_up or self.buffer:
+                return False
+            self.be_patient(READ, self.config.body_timeout)
+        elif self.hung_up:
+            return False
+        return True
+
+    def stop_waiting(self) -> None:
+        """The task that waited does not any more."""
+        if self.state == RUNNING:
+            self.deadline = NEVER
+
+    def be_patient(self, direction: int, timeout: float) -> None:
+        """Start waiting for the client, or go on; only time spent waiting counts."""
+        if self.waiting != direction:
+            self.waiting = direction
+            self.patience = timeout
+        elif self.deadline != NEVER:
+            return  # still the same wait
+        self.since = monotonic()
+        self.deadline = self.since + self.patience
+
+    def _progress(self, count: int, timeout: float) -> None:
+        """The client moved `count` bytes: patience grows with them, at _MIN_RATE, up to the whole time-out."""
+        if self.deadline == NEVER:
+            return  # nobody had to wait
+        now = monotonic()
+        self.patience = min(timeout, self.patience - (now - self.since) + count / _MIN_RATE)
+        self.since = now
+        self.deadline = NEVER if self.state == RUNNING else now + self.patience
