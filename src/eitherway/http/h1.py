@@ -44,6 +44,7 @@ class RequestLine:
     uri: str
     authority: bytes | None
     http_11: bool
+    usual: bool  # HTTP/1.1, and the target is a path
     derived: dict[Any, Any]  # what interfaces make of the line and want to find again with the next request
 
 
@@ -57,6 +58,7 @@ class RequestFields:
     raw: f.Fields
     host: bytes | None
     content_length: int | None
+    has_body: bool
     chunked: bool
     persistent: bool  # the connection may go on behind this request, in HTTP/1.1 ...
     persistent_10: bool  # ... and in HTTP/1.0
@@ -70,47 +72,36 @@ _lines: dict[bytes, RequestLine] = {}
 _blocks: dict[bytes, RequestFields] = {}
 
 
-def find_end(buffer: bytes | bytearray, start: int, limit_line: int, limit_head: int) -> int:
-    """Where the head in `buffer` ends (behind its empty line), or -1 while it is not whole.
-
-    `start` is where the last look ended. Raises RequestRefused as soon as what is there cannot become a good head.
-    """
-    end = buffer.find(b"\r\n\r\n", max(0, start - 3))
-    if end >= 0:
-        end += 4
-        if end > limit_head:
-            _check_sizes(buffer, limit_line, limit_head)
-        return end
+def check_start(buffer: bytes | bytearray, limit_line: int, limit_head: int) -> None:
+    """Raise RequestRefused as soon as the start of a head that is not whole yet cannot become a good one."""
     _check_sizes(buffer, limit_line, limit_head)
     if buffer.count(b"\n") != buffer.count(b"\r\n"):
         raise RequestRefused(400, "a line of the head ends in a bare LF")
-    return -1
 
 
 def _check_sizes(buffer: bytes | bytearray, limit_line: int, limit_head: int) -> None:
-    line_end = buffer.find(b"\r\n", 0, limit_line + 2)
-    if line_end < 0 and len(buffer) > limit_line:
+    if len(buffer) > limit_line and buffer.find(b"\r\n", 0, limit_line + 2) < 0:
         raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")
     if len(buffer) > limit_head:
         raise RequestRefused(431, f"the head is longer than {limit_head} bytes")
 
 
-def parse_head(head: bytes, limit_line: int, limit_fields: int) -> tuple[RequestLine, RequestFields]:
+def parse_head(head: bytes, limit_line: int, limit_fields: int, limit_head: int) -> tuple[RequestLine, RequestFields]:
     """Parse a whole head, with its last empty line. Raises RequestRefused with the status to answer."""
     cut = head.find(b"\r\n")
-    if cut > limit_line:
-        raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")
+    if cut > limit_line or len(head) > limit_head:
+        _check_sizes(head, limit_line, limit_head)
     line = _lines.get(head[:cut]) or parse_request_line(head[:cut])
     fields = _blocks.get(head[cut:]) or parse_fields(head[cut:])
     if len(fields.raw) > limit_fields:
         raise RequestRefused(431, f"more than {limit_fields} fields")
-    host = fields.host
-    if line.http_11:
-        if host is None:
-            raise RequestRefused(400, "a request in HTTP/1.1 needs a Host field")
-    elif fields.chunked:
+    if line.usual and fields.host is not None:
+        return line, fields
+    if line.http_11 and fields.host is None:
+        raise RequestRefused(400, "a request in HTTP/1.1 needs a Host field")
+    if fields.chunked and not line.http_11:
         raise RequestRefused(400, "HTTP/1.0 has no Transfer-Encoding")
-    if line.authority is not None and host is not None and host.lower() != line.authority.lower():
+    if line.authority is not None and fields.host is not None and fields.host.lower() != line.authority.lower():
         raise RequestRefused(400, "the target's authority and the Host field disagree")
     return line, fields
 
@@ -138,6 +129,7 @@ def parse_request_line(line: bytes) -> RequestLine:
         uri=target.decode("ascii"),
         authority=authority,
         http_11=minor == b"1",
+        usual=minor == b"1" and authority is None,
         derived={},
     )
     _remember(_lines, line, parsed, _LARGEST_LINE)
@@ -218,6 +210,7 @@ def _interpret(pairs: list[tuple[bytes, bytes]]) -> RequestFields:
         raw=raw,
         host=_host(special.get(b"host")),
         content_length=length,
+        has_body=chunked or bool(length),
         chunked=chunked,
         persistent=b"close" not in connection and not switches,
         persistent_10=b"keep-alive" in connection and b"close" not in connection and not switches,

@@ -17,7 +17,7 @@ from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http import fields as f
 from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
-from eitherway.http.h1 import RequestFields, find_end, parse_head
+from eitherway.http.h1 import RequestFields, check_start, parse_head
 from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
 from eitherway.net.stream import (
     CLOSED,
@@ -178,15 +178,16 @@ class Connection(Stream):
             data, scanned = data[2:], 0
         if not data:
             return
-        config = self.config
         try:
-            end = find_end(data, scanned, config.limit_request_line, config.limit_request_head)
-            if end < 0:
-                self._await_head(data, first=scanned == 0)
-            elif end == len(data):
+            end = data.find(b"\r\n\r\n", scanned - 3 if scanned > 3 else 0) + 4
+            if end == len(data):
                 self._take_request(bytes(data), b"")
-            else:
+            elif end > 3:
                 self._take_request(bytes(data[:end]), bytes(data[end:]))
+            else:
+                config = self.config
+                check_start(data, config.limit_request_line, config.limit_request_head)
+                self._await_head(data, first=scanned == 0)
         except RequestRefused as refusal:
             self._refuse(refusal)
 
@@ -205,10 +206,12 @@ class Connection(Stream):
     def _take_request(self, head: bytes, rest: bytes) -> None:
         service = self.service
         config = service.config
-        line, fields = parse_head(head, config.limit_request_line, config.limit_request_fields)
+        line, fields = parse_head(
+            head, config.limit_request_line, config.limit_request_fields, config.limit_request_head
+        )
         collected = b""
         body: Body = NO_BODY
-        if fields.chunked or fields.content_length:
+        if fields.has_body:
             body = self._body(fields)
             if rest:
                 collected, rest = body.feed(rest)
@@ -337,15 +340,15 @@ class Connection(Stream):
             self.close()
         elif not self.keep_alive or self.service.draining:
             self._linger()
-        elif not self.body.complete:
+        elif self.body.complete:
+            self.deadline = monotonic() + self.config.keep_alive_timeout
+            self.state = READING
+            if self.readable or self.buffer or self.hung_up:
+                self.service.post(self.on_posted)
+        else:
             self.state = DISCARDING
             self.be_patient(READ, self.config.body_timeout)
             self.service.post(self.on_posted)
-        else:
-            self.deadline = monotonic() + self.config.keep_alive_timeout
-            self.state = READING
-            if self.buffer or self.readable or self.hung_up:
-                self.service.post(self.on_posted)
 
     def _discard(self) -> None:
         """Read the rest of a body that the application did not want, to find the next request behind it."""
