@@ -125,17 +125,28 @@ class _Cycle:
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
-        if kind != self._expected and kind not in _INTERIM:
-            raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
-        if kind == "http.response.body":
+        if kind == "http.response.body" == self._expected:
             body = message.get("body", b"")
-            await self._body(body if type(body) is bytes else _to_bytes(body), message.get("more_body", False))
-        elif kind == "http.response.start":
-            self._start(message)
-        elif kind == "http.response.trailers":
-            self._send_trailers(message)
-        else:
+            if type(body) is not bytes:
+                body = _to_bytes(body)
+            more = message.get("more_body", False)
+            if not more:
+                self._expected = "nothing more"
+                if self._trailers is not None:
+                    self._expected, more = "http.response.trailers", True
+            exchange = self._exchange
+            if not exchange.send(body, more):
+                while not exchange.flush():
+                    await self._suspend(exchange, WRITE)
+        elif kind == self._expected:
+            if kind == "http.response.start":
+                self._start(message)
+            else:
+                self._send_trailers(message)
+        elif kind in _INTERIM:
             self._interim(kind, message)
+        else:
+            raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
 
     def _start(self, message: Message) -> None:
         known = BYTES_FIELDS
@@ -148,14 +159,6 @@ class _Cycle:
         self._expected = "http.response.body"
         if message.get("trailers"):
             self._trailers = []
-
-    async def _body(self, body: bytes, more: bool) -> None:
-        exchange = self._exchange
-        if not more:
-            self._expected = "http.response.trailers" if self._trailers is not None else "nothing more"
-        if not exchange.send(body, more or self._trailers is not None):
-            while not exchange.flush():
-                await self._suspend(exchange, WRITE)
 
     def _send_trailers(self, message: Message) -> None:
         assert self._trailers is not None
