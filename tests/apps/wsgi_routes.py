@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
 import json
+import lzma
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -193,8 +196,12 @@ def chosen(environ: Environ, start: Start) -> Iterable[bytes]:
 
 
 def text_body(environ: Environ, start: Start) -> Any:
-    start("200 OK", PLAIN)
-    return ["text"]
+    """Text where there should be bytes: in a list, by an iterator, or written."""
+    write = start("200 OK", PLAIN)
+    how = query(environ)["how"]
+    if how == "written":
+        write("text")
+    return {"list": ["text"], "lists": ["text", "more"]}.get(how, iter(["text"]))
 
 
 def raising(environ: Environ, start: Start) -> Iterable[bytes]:
@@ -255,12 +262,18 @@ def file(environ: Environ, start: Start) -> Iterable[bytes]:
         opened = io.BytesIO(opened.read())
     elif asked.get("how") == "unbuffered":
         opened = Path(asked["path"]).open("rb", buffering=0)
+    elif asked.get("how") in PACKED:
+        opened = io.BufferedReader(PACKED[asked["how"]](asked["path"]))
     headers = [("Content-Length", asked["length"])] if "length" in asked else []
     if "key" in asked:
         close = opened.close
         opened = Noted(opened, asked["key"], close)
     start("200 OK", headers)
     return environ["wsgi.file_wrapper"](opened, 8192)
+
+
+# Files whose fileno() leads to other bytes than read() gives.
+PACKED: dict[str, Callable[[str], Any]] = {"gzip": gzip.GzipFile, "bz2": bz2.BZ2File, "lzma": lzma.LZMAFile}
 
 
 class Noted:

@@ -32,6 +32,7 @@ class AsyncioEngine(Engine):
         super().__init__(config, poller)
         self._loop = new_loop()
         self._call: Callable[[Exchange], Any]
+        self._stopping = False
 
     def spawn(self, exchange: Exchange) -> None:
         # Directly, not by the loop's factory: the exchange keeps the task.
@@ -57,19 +58,22 @@ class AsyncioEngine(Engine):
             started()
             self._keep_ticking(tick)
             loop.run_forever()
+            self._ticking.cancel()
             loop.remove_reader(self.poller.fileno())
             loop.run_until_complete(interface.shutdown())
         finally:
             self._end()
 
     def _keep_ticking(self, tick: Tick) -> None:
-        self._loop.call_later(tick(), self._keep_ticking, tick)
+        self._ticking = self._loop.call_later(tick(), self._keep_ticking, tick)
 
     def _end(self) -> None:
         end_loop(self._loop)
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        if not self._stopping:
+            self._stopping = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
 
 
 class OneAtATimeEngine(AsyncioEngine):

@@ -45,11 +45,20 @@ def describe(exchange: Exchange) -> str:
 
 def report(exchange: Exchange, error: BaseException) -> None:
     """Log what the application raised and answer 500, or break the response off where it has begun."""
-    if isinstance(error, ClientGone):
+    if _comes_from_client(error):
         logger.debug("%s: the client left before its answer was complete", describe(exchange))
     else:
         logger.error("%s: %s in the application", describe(exchange), type(error).__name__, exc_info=error)
     break_off(exchange)
+
+
+def _comes_from_client(error: BaseException | None) -> bool:
+    """Whether the client's leaving is at the root; frameworks raise errors of their own from ours."""
+    while error is not None:
+        if isinstance(error, ClientGone):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def break_off(exchange: Exchange) -> None:

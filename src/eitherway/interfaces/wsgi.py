@@ -129,15 +129,19 @@ class WSGIInterface:
         }
 
 
+_DROPPED = frozenset({b"proxy", b"transfer-encoding"})
+
+
 def _field_variables(raw: Fields) -> dict[str, str]:
     """The fields as WSGI names them (PEP 3333, RFC 3875 section 4.1.18).
 
     Names with an underscore are dropped, as nginx does: beside their hyphenated twin they would be one key, and
     alone they would pass for a field that a proxy in front removes. `Proxy` would become HTTP_PROXY ("httpoxy").
+    Transfer-Encoding has been undone: frameworks that find it would undo it again.
     """
     environ: dict[str, str] = {}
     for name, value in raw:
-        if b"_" in name or name == b"proxy":
+        if b"_" in name or name in _DROPPED:
             continue
         key = name.decode("ascii").upper().replace("-", "_")
         if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
@@ -164,13 +168,16 @@ class FileWrapper:
 
     def part(self) -> tuple[int, int, int] | None:
         """Descriptor, offset and size of what is left of a regular file; None for anything else."""
+        # Others may have the descriptor of a file whose bytes they translate: gzip, bz2 and lzma do.
+        if not isinstance(getattr(self.file, "raw", self.file), io.FileIO):
+            return None
         try:
             fd = self.file.fileno()
             status = os.fstat(fd)
             offset = self.file.tell()
-        except (AttributeError, OSError, io.UnsupportedOperation):
+        except OSError:
             return None
-        if not stat.S_ISREG(status.st_mode) or isinstance(self.file, io.TextIOBase):
+        if not stat.S_ISREG(status.st_mode):
             return None
         return fd, offset, max(0, status.st_size - offset)
 
@@ -254,6 +261,8 @@ class _Response:
 
     def _send(self, data: bytes) -> None:
         exchange = self._exchange
+        if type(data) is not bytes:
+            raise _not_bytes(data)
         if not exchange.send(data, True):
             while not exchange.flush():
                 self._suspend(exchange, WRITE)
@@ -261,6 +270,8 @@ class _Response:
     def deliver_whole(self, result: list[bytes]) -> None:
         """All blocks are there: send them as one, so that its length is known and one system call does it."""
         data = result[0] if len(result) == 1 else b"".join(result)
+        if type(data) is not bytes:
+            raise _not_bytes(data)
         self._begin()
         self._exchange.send(data, False)
 
@@ -284,6 +295,10 @@ class _Response:
         # A descriptor of our own: the application may close its file as soon as it has returned.
         self._exchange.send_file(os.dup(fd), offset, count)
         return True
+
+
+def _not_bytes(data: object) -> ResponseError:
+    return ResponseError(f"the response's body holds {type(data).__name__}, not bytes")
 
 
 def _parse_status(status: str) -> tuple[int, bytes]:
