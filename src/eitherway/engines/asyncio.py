@@ -6,8 +6,10 @@ spawn: create a task. suspend: await a future. resume: set its result.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from eitherway.config import Config
@@ -17,7 +19,10 @@ from eitherway.interfaces.base import Interface
 from eitherway.interfaces.bridge import ThreadPool, end_loop, keep_tasks, settle, suspend_thread
 from eitherway.net.poller import Poller
 
-_Task: type[asyncio.Task[Any]] = asyncio.Task
+# From Python 3.12 on a task can begin at once: one that never waits then costs the loop nothing.
+_Task: Callable[..., asyncio.Task[Any]] = (
+    partial(asyncio.Task, **{"eager_start": True}) if sys.version_info >= (3, 12) else asyncio.Task
+)
 
 
 class AsyncioEngine(Engine):
