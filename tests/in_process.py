@@ -97,6 +97,7 @@ class InProcess:
             while self._queue:
                 self._run(self._queue.popleft())
             self._receive()
+        self._receive()
         return self
 
     def _has_work(self) -> bool:

@@ -208,6 +208,17 @@ class Client:
         data, self.buffer = self.buffer[:end], self.buffer[end:]
         return data
 
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes; what came behind them stays in `buffer`."""
+        parts, have = [self.buffer], len(self.buffer)
+        while have < size:
+            parts.append(self.socket.recv(65536))
+            assert parts[-1], f"the connection was closed with {size - have} bytes missing"
+            have += len(parts[-1])
+        data = b"".join(parts)
+        self.buffer = data[size:]
+        return data[:size]
+
     def response(self, method: str = "GET") -> Response:
         """Read exactly one response (h11 judges every byte of it)."""
         return read_response(self, method)

@@ -156,7 +156,7 @@ def first_bytes(environ: Environ, start: Start) -> Iterable[bytes]:
 
 def replaced(environ: Environ, start: Start) -> Iterable[bytes]:
     """An error before bytes went out: the response is replaced."""
-    start("200 OK", [("X-First", "yes")])
+    start("200 OK", [*PLAIN, ("X-First", "yes")])
     try:
         raise ValueError("found out early")
     except ValueError:
@@ -268,7 +268,7 @@ def file(environ: Environ, start: Start) -> Iterable[bytes]:
     if "key" in asked:
         close = opened.close
         opened = Noted(opened, asked["key"], close)
-    start("200 OK", headers)
+    start("200 OK", PLAIN + headers)
     return environ["wsgi.file_wrapper"](opened, 8192)
 
 

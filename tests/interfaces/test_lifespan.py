@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from pathlib import Path
 
 import pytest
 from conftest import Start
@@ -76,8 +78,6 @@ def test_messages_that_are_none_of_the_lifespan_s_are_refused(engine: str, own_s
 
 @every_engine
 def test_the_state_of_a_request_is_a_copy(engine: str, shared_server: Start) -> None:
-    import json
-
     server = shared_server("asgi_routes:app", engine)
     with server.connect() as client:
         first = json.loads(client.ask("/state").body)
@@ -88,15 +88,15 @@ def test_the_state_of_a_request_is_a_copy(engine: str, shared_server: Start) -> 
 
 
 @every_engine
-def test_shutdown_waits_for_running_requests(engine: str, own_server: Start, tmp_path: object) -> None:
-    gate = f"{tmp_path}/gate"
+def test_shutdown_waits_for_running_requests(engine: str, own_server: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     server = own_server("asgi_routes:app", engine)
     with server.connect() as client:
         client.send(f"GET /held?key=k&gate={gate} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         wait_until(lambda: server.notes("k") == ["in"])
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "stopping" in server.log)
-        open(gate, "w").close()
+        gate.touch()
         assert client.response().body == b"released"
     assert server.wait() == 0
     assert server.log.index("note k out") < server.log.index("note lifespan shutdown")

@@ -382,7 +382,7 @@ def test_close_that_raises_is_logged_and_harms_nobody(server: Server, key: str) 
     response = server.ask(f"/raising-close?key={key}")
     assert response.body == b"ab"
     logged_since(server, start, "RuntimeError: in close")
-    assert server.notes(key) == ["closed"]
+    wait_until(lambda: server.notes(key) == ["closed"])
     assert server.ask("/hello").body == b"hello"
 
 

@@ -20,9 +20,9 @@ from eitherway.interfaces.bridge import ThreadPool, end_loop, keep_tasks, settle
 from eitherway.net.poller import Poller
 
 # From Python 3.12 on a task can begin at once: one that never waits then costs the loop nothing.
-_Task: Callable[..., asyncio.Task[Any]] = (
-    partial(asyncio.Task, **{"eager_start": True}) if sys.version_info >= (3, 12) else asyncio.Task
-)
+_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task
+if sys.version_info >= (3, 12):
+    _Task = partial(asyncio.Task, eager_start=True)
 
 
 class AsyncioEngine(Engine):

@@ -127,7 +127,7 @@ class Exchange:
                 raise ClientGone("the connection was closed before the whole body came")
             if self.fields.expects_continue and not self._announced:
                 self._announced = True
-                if self._head is None and not self.status:
+                if self._head is None and not self.status and self.line.http_11:  # RFC 9110 section 10.1.1
                     self.channel.write(f.CONTINUE)
             received = self.channel.receive()
             if received is None:
@@ -322,6 +322,8 @@ class Exchange:
         self._head = None
         keep_alive = self.keep_alive = self.keep_alive and self._body_passable()
         self._remaining = 0
+        if keep_alive and not self.line.http_11:
+            extra += b"connection: keep-alive\r\n"
         head = f.status_line(status) + self.channel.common_fields()
         answer = f.error_response(status, reason, close=not keep_alive, extra=extra)
         if self.line.method == "HEAD":

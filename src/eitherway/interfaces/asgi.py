@@ -91,6 +91,9 @@ class ASGIInterface:
         }
 
 
+_GONE = "nothing: the client has left"
+
+
 class _Cycle:
     """`receive` and `send` of one request. `_expected` is the kind of message that may come next."""
 
@@ -113,12 +116,18 @@ class _Cycle:
                     await self._suspend(exchange, READ)
             except (ClientGone, RequestRefused):
                 self._received = True
-                return {"type": "http.disconnect"}
+                return self._disconnect()
             more = not exchange.body.complete
             self._received = not more
             return {"type": "http.request", "body": data, "more_body": more}
         while not exchange.disconnected:
             await self._suspend(exchange, CLOSE)
+        return self._disconnect()
+
+    def _disconnect(self) -> Message:
+        """What tells of the client's leaving; from now on `send` raises."""
+        if not self._exchange.complete:
+            self._expected = _GONE
         return {"type": "http.disconnect"}
 
     # -- send -----------------------------------------------------------------------------------------------
@@ -143,6 +152,8 @@ class _Cycle:
                 self._start(message)
             else:
                 self._send_trailers(message)
+        elif self._expected is _GONE:
+            raise ClientGone("the client has left, as http.disconnect said")
         elif kind in _INTERIM:
             self._interim(kind, message)
         else:
