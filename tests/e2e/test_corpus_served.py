@@ -19,9 +19,15 @@ PROBE = b"GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n"
 def mark(case: Case, interface: str) -> tuple[pytest.MarkDecorator, ...]:
     """What the server does not do right yet."""
     if case.name == "part-empty-lines":
-        return (pytest.mark.xfail(run=False, reason="the client's end behind empty lines is seen at a time-out only"),)
+        return (
+            pytest.mark.xfail(
+                run=False, reason="the client's end behind empty lines is seen at a time-out only"
+            ),
+        )
     if case.name in LEFT_IN_BODY and interface == "asgi":
-        return (pytest.mark.xfail(strict=True, reason="a client that leaves in its body is told 500, and logged"),)
+        return (
+            pytest.mark.xfail(strict=True, reason="a client that leaves in its body is told 500, and logged"),
+        )
     return ()
 
 

@@ -221,7 +221,9 @@ def test_http_10_is_told_that_the_connection_stays(fail: bool) -> None:
 
 def test_the_framing_is_ours() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Transfer-Encoding", "gzip"), ("Connection", "keep-alive"), ("Content-Length", "5")))
+    ex.start(
+        200, fields(("Transfer-Encoding", "gzip"), ("Connection", "keep-alive"), ("Content-Length", "5"))
+    )
     ex.send(b"hello", False)
     response, body = understood(channel)
     assert body == b"hello"
@@ -381,7 +383,9 @@ def test_a_client_that_does_not_take_its_answer() -> None:
     ],
 )
 @pytest.mark.parametrize("answer", ["send", "stream", "fail"])
-def test_an_early_answer_keeps_the_connection_only_behind_a_small_body(body: Body, stays: bool, answer: str) -> None:
+def test_an_early_answer_keeps_the_connection_only_behind_a_small_body(
+    body: Body, stays: bool, answer: str
+) -> None:
     ex, channel = exchange(head=b"POST / HTTP/1.1\r\nHost: x\r\n", body=body)
     if answer == "fail":
         ex.fail(413, "too large")
@@ -457,7 +461,9 @@ def test_early_hints() -> None:
     ex.inform(103, [(b"link", b"</a.css>; rel=preload")])
     ex.start(200, fields())
     ex.send(b"", False)
-    assert channel.sent.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert channel.sent.startswith(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n"
+    )
     assert understood(channel)[0].status_code == 200
 
 

@@ -34,13 +34,17 @@ def test_a_name_is_a_token(name: str) -> None:
         f.bytes_field((name.encode("latin-1"), b"x"))
 
 
-@pytest.mark.parametrize("pair", [("a", 1), (1, "a"), ("a",), ("a", "b", "c"), ("a", "\u20ac"), (b"a", b"b"), None, ("a", None)])
+@pytest.mark.parametrize(
+    "pair", [("a", 1), (1, "a"), ("a",), ("a", "b", "c"), ("a", "\u20ac"), (b"a", b"b"), None, ("a", None)]
+)
 def test_what_is_no_pair_of_text_is_a_response_error(pair: object) -> None:
     with pytest.raises(ResponseError):
         f.text_field(pair)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("pair", [(b"a", 1), (1, b"a"), (b"a",), (b"a", b"b", b"c"), ("a", "b"), None, (b"a", None)])
+@pytest.mark.parametrize(
+    "pair", [(b"a", 1), (1, b"a"), (b"a",), (b"a", b"b", b"c"), ("a", "b"), None, (b"a", None)]
+)
 def test_what_is_no_pair_of_bytes_is_a_response_error(pair: object) -> None:
     with pytest.raises(ResponseError):
         f.bytes_field(pair)  # type: ignore[arg-type]
@@ -105,7 +109,9 @@ def test_a_status_has_three_digits(status: int) -> None:
         f.status_line(status)
 
 
-@pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1_0", b"0x1", b"1 0", b"1,1", "\u0665".encode(), b"9" * 20, b"\xb2"])
+@pytest.mark.parametrize(
+    "value", [b"", b"-1", b"+1", b"1_0", b"0x1", b"1 0", b"1,1", "\u0665".encode(), b"9" * 20, b"\xb2"]
+)
 def test_a_length_is_a_plain_number(value: bytes) -> None:
     with pytest.raises(ResponseError):
         f.parse_length(value, None)

@@ -36,7 +36,10 @@ def test_x_forwarded_for(value: str, client: tuple[str, int] | None) -> None:
 
 
 def test_fields_are_one_list() -> None:
-    assert said(("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4, 10.0.0.1")).client == ("1.2.3.4", 0)
+    assert said(("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4, 10.0.0.1")).client == (
+        "1.2.3.4",
+        0,
+    )
 
 
 def test_thousands_of_entries_cost_nothing_and_the_right_end_counts() -> None:
@@ -46,7 +49,14 @@ def test_thousands_of_entries_cost_nothing_and_the_right_end_counts() -> None:
 
 @pytest.mark.parametrize(
     ("value", "scheme"),
-    [("https", "https"), ("HTTPS", "https"), ("http", "http"), ("http, https", "https"), ("ftp", None), ("", None)],
+    [
+        ("https", "https"),
+        ("HTTPS", "https"),
+        ("http", "http"),
+        ("http, https", "https"),
+        ("ftp", None),
+        ("", None),
+    ],
 )
 def test_x_forwarded_proto(value: str, scheme: str | None) -> None:
     assert said(("x-forwarded-proto", value)).scheme == scheme
@@ -54,7 +64,14 @@ def test_x_forwarded_proto(value: str, scheme: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("value", "host"),
-    [("shop.example:8080", b"shop.example:8080"), ("a, b", b"b"), ("a/b", None), ("a@b", None), ("", None), ("\xe9", None)],
+    [
+        ("shop.example:8080", b"shop.example:8080"),
+        ("a, b", b"b"),
+        ("a/b", None),
+        ("a@b", None),
+        ("", None),
+        ("\xe9", None),
+    ],
 )
 def test_x_forwarded_host(value: str, host: bytes | None) -> None:
     assert said(("x-forwarded-host", value)).host == host
@@ -64,7 +81,10 @@ def test_x_forwarded_host(value: str, host: bytes | None) -> None:
     ("value", "expected"),
     [
         ("for=1.2.3.4", Origin(("1.2.3.4", 0), None, None)),
-        ('For="[2001:db8::1]:4711";Proto=https;host=a.example', Origin(("2001:db8::1", 4711), "https", b"a.example")),
+        (
+            'For="[2001:db8::1]:4711";Proto=https;host=a.example',
+            Origin(("2001:db8::1", 4711), "https", b"a.example"),
+        ),
         ("for=6.6.6.6;proto=https, for=1.2.3.4;proto=http", Origin(("1.2.3.4", 0), "http", None)),
         ("for=1.2.3.4;proto=https, for=10.0.0.1", Origin(("1.2.3.4", 0), "https", None)),
         ("for=6.6.6.6, for=unknown, for=10.0.0.1;host=a", Origin(("10.0.0.1", 0), None, b"a")),
@@ -84,11 +104,15 @@ def test_forwarded_goes_first() -> None:
     assert found == Origin(("1.2.3.4", 0), None, None)
 
 
-@pytest.mark.parametrize("node", ["", "unknown", "_a", "1.2.3.4:", "1.2.3.4:x", "[::1", "::1]", "1.2.3.4 5", "a" * 10_000])
+@pytest.mark.parametrize(
+    "node", ["", "unknown", "_a", "1.2.3.4:", "1.2.3.4:x", "[::1", "::1]", "1.2.3.4 5", "a" * 10_000]
+)
 def test_what_is_no_address(node: str) -> None:
     assert parse_node(node) is None
 
 
-@pytest.mark.parametrize("node", ["999.1.1.1", "1.2.3", "....", ":::::", "dead.beef", "[1.2.3.4]", "1.2.3.4:99999"])
+@pytest.mark.parametrize(
+    "node", ["999.1.1.1", "1.2.3", "....", ":::::", "dead.beef", "[1.2.3.4]", "1.2.3.4:99999"]
+)
 def test_what_only_looks_like_an_address(node: str) -> None:
     assert parse_node(node) is None

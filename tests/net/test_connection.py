@@ -102,7 +102,9 @@ def test_a_client_that_closes_its_side_too_early_is_let_go(start: bytes, collect
         assert not server.service.running
 
 
-UNREAD = pytest.mark.xfail(strict=True, reason="behind 16384 bytes of empty lines the socket is not read again")
+UNREAD = pytest.mark.xfail(
+    strict=True, reason="behind 16384 bytes of empty lines the socket is not read again"
+)
 
 
 @pytest.mark.parametrize("size", [8192, pytest.param(16384, marks=UNREAD), pytest.param(32768, marks=UNREAD)])
@@ -193,7 +195,9 @@ def test_a_client_that_does_not_close_behind_the_last_answer() -> None:
 
 def test_what_comes_behind_the_last_answer_is_dropped() -> None:
     with InProcess() as server:
-        server.send(b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", get("never") * 5000, get("never"))
+        server.send(
+            b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", get("never") * 5000, get("never")
+        )
         assert paths(server) == ["/1"]
         assert server.connection.state == LINGERING
         server.finish()
@@ -235,7 +239,10 @@ def test_turned_away() -> None:
 @pytest.mark.parametrize("collects", [False, True])
 def test_a_body_larger_than_allowed(collects: bool) -> None:
     with InProcess(Config(limit_body=10), collects=collects) as server:
-        server.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", b"6\r\nhello!\r\n")
+        server.send(
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            b"6\r\nhello!\r\n",
+        )
         assert server.received.startswith(b"HTTP/1.1 413 ")
         assert (server.closed, server.requests) == (True, [])
 

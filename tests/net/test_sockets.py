@@ -115,7 +115,9 @@ def test_a_descriptor_removed_in_a_batch_is_not_called_in_it() -> None:
         poller.remove(other)
 
     for (first, _), (second, _) in (pairs, reversed(pairs)):
-        poller.add(first.fileno(), lambda bits, mine=first.fileno(), other=second.fileno(): handler(mine, other))
+        poller.add(
+            first.fileno(), lambda bits, mine=first.fileno(), other=second.fileno(): handler(mine, other)
+        )
     poller.turn(0)
     assert len(called) == 1
     poller.close()

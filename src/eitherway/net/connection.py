@@ -179,10 +179,9 @@ class Connection(Stream):
         if not data:
             return
         try:
-            end = data.find(b"\r\n\r\n", scanned - 3 if scanned > 3 else 0) + 4
-            if end == len(data):
-                self._take_request(bytes(data), b"")
-            elif end > 3:
+            end = data.find(b"\r\n\r\n", scanned - 3 if scanned > 3 else 0)
+            if end >= 0:
+                end += 4
                 self._take_request(bytes(data[:end]), bytes(data[end:]))
             else:
                 config = self.config
