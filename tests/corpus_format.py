@@ -15,9 +15,9 @@ The comment lines:
 
 * `expect: STATUS [METHOD TARGET [key=value ...]]`, one for each answer in order, not counting interim ones. `400|501`
   allows either. With a method and a target, the application has run, and has received just that. Targets and values
-  may hold escapes. Keys: `body`, `path` and `query` as decoded, `host`, `client`, `scheme`, `field:NAME` (fields of the same
-  name are joined by a comma); `absent:NAME` says that the application must not see a field; `length` stands in for a
-  long body. Where `body` and `length` are missing, the body is empty.
+  may hold escapes. Keys: `body`, `path` and `query` as decoded, `host`, `client`, `scheme`, `field:NAME` (fields of
+  the same name are joined by a comma); `absent:NAME` says that the application must not see a field; `length` stands
+  in for a long body. Where `body` and `length` are missing, the body is empty.
 * `then: open` (the connection goes on: the next request is answered), `then: closed` (the server closes it behind the
   last answer, whatever else was sent), or `then: waiting` (the server wants more bytes, and drops what there is when
   the client closes instead).

@@ -7,6 +7,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -128,7 +129,7 @@ class InProcess:
                     break
                 if data is not None:
                     body += data
-                elif exchange.park(READ, lambda: self._run(exchange, body)):
+                elif exchange.park(READ, partial(self._run, exchange, body)):
                     return
             self._answer(exchange, body)
         except (ClientGone, RequestRefused) as error:

@@ -94,7 +94,7 @@ async def asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable
         await send({"type": "http.response.body"})
         return
     if path == "/wait":
-        while not Path(query).exists():  # noqa: ASYNC240 - a look at a local file, in a test
+        while not Path(query).exists():  # noqa: ASYNC110, ASYNC240 - the test's signal
             await asyncio.sleep(LOOK)
     if path == "/seen":
         answer = json.dumps(SEEN).encode()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+from itertools import pairwise
 
 import pytest
+
 from conftest import Start
 from corpus_format import Case, check_request, load
 from serving import Client, Server
@@ -28,13 +30,19 @@ def mark(case: Case, interface: str) -> tuple[pytest.MarkDecorator, ...]:
         return (
             pytest.mark.xfail(strict=True, reason="a client that leaves in its body is told 500, and logged"),
         )
+    if len(case.expected) > 1:
+        return (
+            pytest.mark.xfail(
+                strict=False, reason="an event between an answer and the next spoils a pipeline"
+            ),
+        )
     return ()
 
 
 def pieces(data: bytes) -> list[bytes]:
     """The message in four parts; the last is one byte."""
     cuts = sorted({0, len(data) // 3, 2 * len(data) // 3, max(0, len(data) - 1), len(data)})
-    return [data[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(cuts)]
 
 
 def replay(server: Server, case: Case, parts: list[bytes]) -> None:
@@ -88,7 +96,15 @@ def test_nothing_was_run_that_must_not(shared_server: Start, engine: str, interf
     assert not [target for target in seen if "evil" in target]
 
 
-@pytest.mark.parametrize(("engine", "interface"), SERVED)
+BLAMED = pytest.mark.xfail(
+    strict=True, reason="an ASGI application that was told of a disconnect is blamed for it"
+)
+
+
+@pytest.mark.parametrize(
+    ("engine", "interface"),
+    [pytest.param(*pair, marks=[BLAMED] if pair[1] == "asgi" else []) for pair in SERVED],
+)
 def test_the_log_has_no_traceback(shared_server: Start, engine: str, interface: str) -> None:
     server = shared_server(f"echo:{interface}", engine)
     with server.connect() as client:

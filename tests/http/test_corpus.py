@@ -8,9 +8,10 @@ from typing import Any
 
 import h11
 import pytest
-from corpus_format import Case, check_request, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from corpus_format import Case, check_request, load
 from in_process import InProcess
 
 CASES = load()

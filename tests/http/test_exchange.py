@@ -7,13 +7,13 @@ import tempfile
 
 import h11
 import pytest
-from in_process import FakeChannel
 
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http import fields as f
 from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
 from eitherway.http.h1 import parse_head
+from in_process import FakeChannel
 
 
 def exchange(

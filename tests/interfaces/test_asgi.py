@@ -366,11 +366,14 @@ def test_a_client_that_leaves_ends_a_stream(server: Server, key: str) -> None:
 
 
 def test_a_client_that_leaves_ends_an_upload(server: Server, key: str, gate: Path) -> None:
+    start = len(server.log)
     gate.touch()
     with server.connect() as client:
         client.send(request_bytes(f"/taken?key={key}&gate={quote(str(gate))}", "POST", "Content-Length: 100") + b"x")
         wait_until(lambda: server.notes(key) == ["first piece"])
     wait_until(lambda: server.notes(key) == ["first piece", "disconnect"])
+    assert server.ask("/hello").body == b"hello"
+    assert "ERROR" not in server.log[start:]
 
 
 def test_behind_a_complete_response_receive_gives_disconnect(server: Server, key: str) -> None:

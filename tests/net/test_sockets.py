@@ -110,14 +110,12 @@ def test_a_descriptor_removed_in_a_batch_is_not_called_in_it() -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     called: list[int] = []
 
-    def handler(mine: int, other: int) -> None:
-        called.append(mine)
-        poller.remove(other)
+    def watch(mine: int, other: int) -> None:
+        poller.add(mine, lambda bits: (called.append(mine), poller.remove(other)))  # type: ignore[func-returns-value,arg-type]
 
-    for (first, _), (second, _) in (pairs, reversed(pairs)):
-        poller.add(
-            first.fileno(), lambda bits, mine=first.fileno(), other=second.fileno(): handler(mine, other)
-        )
+    first, second = (pair[0].fileno() for pair in pairs)
+    watch(first, second)
+    watch(second, first)
     poller.turn(0)
     assert len(called) == 1
     poller.close()

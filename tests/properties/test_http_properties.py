@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from in_process import FakeChannel, InProcess
 
 from eitherway.config import Config
 from eitherway.errors import RequestRefused
@@ -15,6 +16,7 @@ from eitherway.http.exchange import Exchange
 from eitherway.http.forwarded import origin, parse_node
 from eitherway.http.h1 import parse_head
 from eitherway.net.stream import CLOSED, COLLECTING, LINGERING, READING
+from in_process import FakeChannel, InProcess
 
 WORDS = [
     b"GET ", b"POST ", b"HEAD ", b"/", b"/a?b", b"*", b"http://x/", b" HTTP/1.1", b" HTTP/1.0", b"\r\n", b"\r\n\r\n",
@@ -28,7 +30,7 @@ NEARLY_HTTP = st.lists(st.one_of(st.sampled_from(WORDS), st.binary(max_size=4)),
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({min(place, len(data)) for place in cuts} | {0, len(data)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 def decode(body: ChunkedBody | LengthBody, pieces: list[bytes]) -> tuple[bytes, bytes]:

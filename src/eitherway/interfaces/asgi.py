@@ -54,7 +54,8 @@ class ASGIInterface:
             cycle = _Cycle(exchange, self.suspend)
             await self._application(self._scope(exchange), cycle.receive, cycle.send)
             if not exchange.complete:
-                logger.error("%s: the application returned without completing its response", describe(exchange))
+                if not exchange.disconnected and exchange.refusal is None:
+                    logger.error("%s: the application returned without completing its response", describe(exchange))
                 break_off(exchange)
         except asyncio.CancelledError:
             break_off(exchange)
