@@ -10,6 +10,7 @@ from functools import partial
 
 import gevent
 from gevent.event import Event
+from gevent.hub import Waiter
 from greenlet import getcurrent, greenlet
 
 from eitherway.config import Config
@@ -46,8 +47,14 @@ class GeventEngine(Engine):
             exchange = switch()
 
     def suspend(self, exchange: Exchange, direction: int) -> None:
-        if exchange.park(direction, partial(self._hub.loop.run_callback, getcurrent().switch)):
-            self._hub.switch()
+        # gevent's own waiter: a resume that comes when a gevent.Timeout has ended the wait goes nowhere.
+        waiter = Waiter(self._hub)
+        if exchange.park(direction, partial(self._hub.loop.run_callback, waiter.switch, None)):
+            try:
+                waiter.get()
+            except BaseException:
+                exchange.unpark(direction)
+                raise
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         self._call = interface
