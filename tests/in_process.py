@@ -190,7 +190,8 @@ class FakeChannel:
         self.sent += data
         return self.room
 
-    def write_file(self, fd: int, offset: int, count: int) -> None:
+    def write_file(self, head: bytes, fd: int, offset: int, count: int) -> None:
+        self.write(head)
         self.files.append((fd, offset, count))
 
     def flush(self) -> bool:

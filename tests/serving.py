@@ -27,7 +27,14 @@ PATIENCE = 20.0  # seconds until a condition that should come true is given up
 class Server:
     """`eitherway serve APP --engine ENGINE OPTIONS...` in a process of its own."""
 
-    def __init__(self, app: str, engine: str, *options: str, bind: str = "127.0.0.1:0", env: dict[str, str] | None = None):
+    def __init__(
+        self,
+        app: str,
+        engine: str,
+        *options: str,
+        bind: str = "127.0.0.1:0",
+        env: dict[str, str] | None = None,
+    ):
         self.engine = engine
         self.directory = tempfile.TemporaryDirectory(prefix="eitherway-test-")
         command = [sys.executable, "-m", "eitherway", "serve", app, "--engine", engine, "--chdir", str(APPS)]
@@ -121,8 +128,7 @@ class Server:
         """Signal the server and wait for its end; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.wait()
-        return code
+        return self.wait()
 
     def wait(self) -> int:
         try:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import eitherway
 import pytest
+
+import eitherway
 
 SOURCE = Path(eitherway.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -141,8 +142,10 @@ def test_there_are_no_cycles() -> None:
 
 def test_rooms_have_no_cycles() -> None:
     """Also not from room to room by way of different modules."""
-    rooms = {room: {room_of(each) for module in MODULES if room_of(module) == room for each in own_imports(module)}
-             for room in ARROWS}
+    rooms = {
+        room: {room_of(each) for module in MODULES if room_of(module) == room for each in own_imports(module)}
+        for room in ARROWS
+    }
 
     def reachable(room: str, seen: frozenset[str]) -> frozenset[str]:
         for other in rooms[room] - seen - {room, "__init__"}:

@@ -259,9 +259,11 @@ async def raising(scope: Scope, receive: Receive, send: Send) -> None:
         await send({**BODY, "more_body": True})
     elif asked.get("when") == "complete":
         await answer(send, b"complete")
-    raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt, "CancelledError": asyncio.CancelledError}.get(
-        asked.get("what", ""), RuntimeError
-    )("raised on purpose")
+    raise {
+        "SystemExit": SystemExit,
+        "KeyboardInterrupt": KeyboardInterrupt,
+        "CancelledError": asyncio.CancelledError,
+    }.get(asked.get("what", ""), RuntimeError)("raised on purpose")
 
 
 # ---- extensions ----

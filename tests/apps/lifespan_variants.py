@@ -16,9 +16,16 @@ Lifespan = Callable[[Scope, Receive, Send], Awaitable[None]]
 def with_lifespan(lifespan: Lifespan) -> Any:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await lifespan(scope, receive, send)
+            await lifespan(scope, receive, send)
+            return
         body = repr(sorted(scope["state"])).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-length", b"%d" % len(body))],
+            }
+        )
         await send({"type": "http.response.body", "body": body})
 
     return app

@@ -14,29 +14,7 @@ from serving import Client, Server
 
 CASES = load()
 SERVED = [("sync", "wsgi"), ("threads", "wsgi"), ("gevent", "wsgi"), ("uvloop", "asgi"), ("asyncio", "asgi")]
-LEFT_IN_BODY = {case.name for case in CASES if case.then == "waiting" and b"POST /never" in case.data}
 PROBE = b"GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n"
-
-
-def mark(case: Case, interface: str) -> tuple[pytest.MarkDecorator, ...]:
-    """What the server does not do right yet."""
-    if case.name == "part-empty-lines":
-        return (
-            pytest.mark.xfail(
-                run=False, reason="the client's end behind empty lines is seen at a time-out only"
-            ),
-        )
-    if case.name in LEFT_IN_BODY and interface == "asgi":
-        return (
-            pytest.mark.xfail(strict=True, reason="a client that leaves in its body is told 500, and logged"),
-        )
-    if len(case.expected) > 1:
-        return (
-            pytest.mark.xfail(
-                strict=False, reason="an event between an answer and the next spoils a pipeline"
-            ),
-        )
-    return ()
 
 
 def pieces(data: bytes) -> list[bytes]:
@@ -73,7 +51,7 @@ def check_end(client: Client, case: Case) -> None:
 @pytest.mark.parametrize(
     ("case", "engine", "interface"),
     [
-        pytest.param(case, engine, interface, marks=mark(case, interface), id=f"{case}-{engine}")
+        pytest.param(case, engine, interface, id=f"{case}-{engine}")
         for case in CASES
         for engine, interface in SERVED
     ],
@@ -96,15 +74,7 @@ def test_nothing_was_run_that_must_not(shared_server: Start, engine: str, interf
     assert not [target for target in seen if "evil" in target]
 
 
-BLAMED = pytest.mark.xfail(
-    strict=True, reason="an ASGI application that was told of a disconnect is blamed for it"
-)
-
-
-@pytest.mark.parametrize(
-    ("engine", "interface"),
-    [pytest.param(*pair, marks=[BLAMED] if pair[1] == "asgi" else []) for pair in SERVED],
-)
+@pytest.mark.parametrize(("engine", "interface"), SERVED)
 def test_the_log_has_no_traceback(shared_server: Start, engine: str, interface: str) -> None:
     server = shared_server(f"echo:{interface}", engine)
     with server.connect() as client:

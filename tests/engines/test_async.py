@@ -7,6 +7,7 @@ import json
 from uuid import uuid4
 
 import pytest
+
 from conftest import Start
 from serving import request_bytes, wait_until
 

@@ -9,6 +9,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+
 from conftest import Start
 from serving import Client, Server, request_bytes, wait_until
 
@@ -55,7 +57,9 @@ def wait_inside(server: Server, key: str, number: int) -> None:
 
 def test_the_application_is_imported_patched(server: Server) -> None:
     assert server.notes("imported") == ['"gevent.hub"']
-    assert json.loads(server.ask("/patched").body) == dict.fromkeys(["socket", "ssl", "threading", "time", "select"], True)
+    assert json.loads(server.ask("/patched").body) == dict.fromkeys(
+        ["socket", "ssl", "threading", "time", "select"], True
+    )
     assert "(monkey-patched)" in server.log
 
 
@@ -147,7 +151,7 @@ def test_a_locked_database_lets_others_run(server: Server, key: str, database: s
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database() -> Iterator[str]:
     """A PostgreSQL of this test alone, on a Unix socket."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
@@ -159,19 +163,33 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             user = pwd.getpwnam("postgres").pw_name
         except KeyError:
             pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-    directory = Path(shutil.os.path.realpath("/tmp")) / f"eitherway-{uuid4().hex[:8]}"
-    directory.mkdir()
+    directory = Path(tempfile.mkdtemp(prefix="eitherway-"))  # short: a Unix socket's path may have 107 bytes
     if user:
         shutil.chown(directory, user)
     try:
         data = str(directory / "data")
         subprocess.run(
             [initdb, "-D", data, "-A", "trust", "-U", "tester", "--no-sync"],
-            user=user, cwd="/", check=True, capture_output=True,
+            user=user,
+            cwd="/",
+            check=True,
+            capture_output=True,
         )
         process = subprocess.Popen(
-            [str(Path(initdb).parent / "postgres"), "-D", data, "-k", str(directory), "-c", "listen_addresses=", "-F"],
-            user=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [
+                str(Path(initdb).parent / "postgres"),
+                "-D",
+                data,
+                "-k",
+                str(directory),
+                "-c",
+                "listen_addresses=",
+                "-F",
+            ],
+            user=user,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             wait_until(lambda: (directory / ".s.PGSQL.5432").exists() and is_ready(str(directory)))
@@ -202,6 +220,7 @@ def test_giving_up_waiting_for_a_body_leaves_the_greenlet_in_order(own_server: S
             client.send(request_bytes("/timed-out-read", "POST", f"Content-Length: {len(body)}") + body[:-1])
             assert client.response().body == b"gave up"
             client.send(body[-1:])
+            client.socket.settimeout(3)
             assert client.ask("/hello").body == b"hello"
     assert "Traceback" not in server.log
     assert server.stop() == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+
 from conftest import Start
 from serving import request_bytes, wait_until
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+
 from conftest import Start
 from serving import Client, Server, request_bytes, wait_until
 

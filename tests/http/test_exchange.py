@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-
 import h11
 import pytest
 
@@ -531,20 +528,3 @@ def test_a_file_shorter_than_its_length() -> None:
     ex.send_file(7, 0, 10)
     assert channel.keep_alive is False
     assert "shorter" in channel.faults[0]
-
-
-@pytest.mark.xfail(strict=True, reason="a file's descriptor stays open when the head cannot be sent")
-def test_a_file_is_closed_when_the_client_has_gone() -> None:
-    ex, channel = exchange()
-    channel.broken = True
-    with tempfile.TemporaryFile() as file:
-        fd = os.dup(file.fileno())
-    ex.start(200, fields())
-    with pytest.raises(ClientGone):
-        ex.send_file(fd, 0, 10)
-    try:
-        with pytest.raises(OSError):
-            os.fstat(fd)
-    except BaseException:
-        os.close(fd)
-        raise

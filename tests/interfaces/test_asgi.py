@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import h11
 import pytest
+
 from conftest import Start
 from serving import ASGI_ENGINES, PATIENCE, Client, Server, chunked, request_bytes, wait_until
 
@@ -518,9 +519,7 @@ def test_a_task_left_behind_is_not_lost_to_the_garbage_collector(server: Server,
 
 
 @pytest.mark.parametrize("engine", [name for name in ASGI_ENGINES if name != "sync"])
-def test_a_request_that_waits_is_not_lost_to_the_garbage_collector(
-    engine: str, shared_server: Start, key: str
-) -> None:
+def test_a_request_that_waits_is_not_lost_to_the_garbage_collector(engine: str, shared_server: Start, key: str) -> None:
     server = shared_server(APP, engine)
     with server.connect() as client:
         client.send(request_bytes(f"/is-held-weakly?key={key}"))

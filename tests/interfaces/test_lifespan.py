@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from conftest import Start
 from serving import ASGI_ENGINES, wait_until
 
@@ -38,7 +39,10 @@ def test_applications_without_a_lifespan_are_served(engine: str, app: str, own_s
     ("app", "line"),
     [
         ("refuses", "eitherway: the application refused to start: no database at db.example"),
-        ("refuses_with_a_traceback", "eitherway: the application refused to start: ValueError: no database at db.example"),
+        (
+            "refuses_with_a_traceback",
+            "eitherway: the application refused to start: ValueError: no database at db.example",
+        ),
         ("refuses_without_a_word", "eitherway: the application refused to start: no reason given"),
     ],
 )

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import h11
 import pytest
+
 from conftest import Start
 from serving import PATIENCE, WSGI_ENGINES, Client, Server, chunked, request_bytes, wait_until
 
@@ -102,7 +103,15 @@ def test_only_engines_with_threads_say_that_they_have_them(server: Server) -> No
 
 
 def test_fields_become_variables(server: Server) -> None:
-    fields = ("Content-Type: text/x", "X-Two: 1", "x-two: 2", "Cookie: a=1", "Cookie: b=2", "X-Latin: \u00e9", "X-Empty:")
+    fields = (
+        "Content-Type: text/x",
+        "X-Two: 1",
+        "x-two: 2",
+        "Cookie: a=1",
+        "Cookie: b=2",
+        "X-Latin: \u00e9",
+        "X-Empty:",
+    )
     environ = environ_of(server, "/environ", *fields, method="POST", body=b"12345")
     assert environ["CONTENT_TYPE"] == "text/x"
     assert environ["CONTENT_LENGTH"] == "5"
@@ -158,7 +167,13 @@ def test_a_body_streamed_in_chunks_has_no_length(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("target", "path"),
-    [("/shop/environ", "/environ"), ("/environ", "/environ"), ("/shopping", "/shopping"), ("/shop", ""), ("/shop/", "/")],
+    [
+        ("/shop/environ", "/environ"),
+        ("/environ", "/environ"),
+        ("/shopping", "/shopping"),
+        ("/shop", ""),
+        ("/shop/", "/"),
+    ],
 )
 @pytest.mark.parametrize("engine", ["threads", "gevent"])
 def test_the_root_path_is_the_script_name(engine: str, target: str, path: str, shared_server: Start) -> None:

@@ -15,12 +15,6 @@ GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
 
 
-# What is buffered behind an answered request is taken for the start of a head that was looked through already.
-MERGED = pytest.mark.xfail(
-    strict=True, reason="an event between an answer and the next request spoils a pipeline"
-)
-
-
 def get(path: str = "") -> bytes:
     return GET % path.encode()
 
@@ -60,7 +54,7 @@ def test_a_start_of_any_size_is_waited_for(size: int) -> None:
         assert paths(server) == ["/"]
 
 
-@pytest.mark.parametrize("pieces", [pytest.param(1, marks=MERGED), pytest.param(2, marks=MERGED), 3])
+@pytest.mark.parametrize("pieces", [1, 2, 3])
 def test_a_pipeline_is_cut_into_the_same_requests_when_more_comes_meanwhile(pieces: int) -> None:
     """More bytes come after a request was answered and before the next, received already, is looked at."""
     with InProcess(queues=True, collects=True) as server:
@@ -75,7 +69,6 @@ def test_a_pipeline_is_cut_into_the_same_requests_when_more_comes_meanwhile(piec
         assert [request["fields"]["host"] for request in server.requests] == ["x"] * 4
 
 
-@MERGED
 def test_an_end_behind_a_pipeline_does_not_hide_what_was_received() -> None:
     """The client's end comes after a request was answered and before the next, received already, is looked at."""
     with InProcess(queues=True, collects=True) as server:
@@ -101,10 +94,7 @@ def test_a_client_that_closes_its_side_behind_its_request_is_answered() -> None:
         b"GET",
         b"GET / HTTP/1.1\r\nHost: x\r\n",
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe",
-        pytest.param(
-            b"\r\n",
-            marks=pytest.mark.xfail(strict=True, reason="an end that came with empty lines is not seen"),
-        ),
+        b"\r\n",
     ],
 )
 @pytest.mark.parametrize("collects", [False, True])
@@ -118,12 +108,7 @@ def test_a_client_that_closes_its_side_too_early_is_let_go(start: bytes, collect
         assert not server.service.running
 
 
-UNREAD = pytest.mark.xfail(
-    strict=True, reason="behind 16384 bytes of empty lines the socket is not read again"
-)
-
-
-@pytest.mark.parametrize("size", [8192, pytest.param(16384, marks=UNREAD), pytest.param(32768, marks=UNREAD)])
+@pytest.mark.parametrize("size", [8192, 16384, 32768])
 def test_a_request_behind_many_empty_lines(size: int) -> None:
     with InProcess() as server:
         server.client.sendall(b"\r\n" * (size // 2) + get("a"))
@@ -263,7 +248,6 @@ def test_a_body_larger_than_allowed(collects: bool) -> None:
         assert (server.closed, server.requests) == (True, [])
 
 
-@pytest.mark.xfail(strict=True, reason="the server's own refusal of a HEAD has a body")
 def test_a_refused_head_has_no_body() -> None:
     with InProcess() as server:
         server.send(b"HEAD / HTTP/1.1\r\n\r\n")

@@ -41,7 +41,7 @@ class Channel(Protocol):
     def receive(self) -> bytes | None: ...
     def unread(self, data: bytes) -> None: ...
     def write(self, data: bytes) -> bool: ...
-    def write_file(self, fd: int, offset: int, count: int) -> None: ...
+    def write_file(self, head: bytes, fd: int, offset: int, count: int) -> None: ...
     def flush(self) -> bool: ...
     def wait_for(self, direction: int) -> bool: ...
     def stop_waiting(self) -> None: ...
@@ -133,6 +133,7 @@ class Exchange:
             if received is None:
                 return None
             if not received:
+                self.refuse(RequestRefused(400, "the body of the request ended before its end"))
                 raise ClientGone("the client closed the connection before the whole body came")
             if data := self._decode(received):
                 return data
@@ -286,8 +287,7 @@ class Exchange:
         elif count < promised:
             self._short(promised - count)
         self.bytes_sent = count = min(count, promised)
-        self.channel.write(head)
-        self.channel.write_file(fd, offset, count)
+        self.channel.write_file(head, fd, offset, count)
         self._end(b"")
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -325,9 +325,8 @@ class Exchange:
         if keep_alive and not self.line.http_11:
             extra += b"connection: keep-alive\r\n"
         head = f.status_line(status) + self.channel.common_fields()
-        answer = f.error_response(status, reason, close=not keep_alive, extra=extra)
-        if self.line.method == "HEAD":
-            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        bodiless = self.line.method == "HEAD"
+        answer = f.error_response(status, reason, close=not keep_alive, bodiless=bodiless, extra=extra)
         self._end(head + answer)
 
     def _body_passable(self) -> bool:

@@ -128,9 +128,9 @@ def http_date(now: float) -> bytes:
     ).encode()
 
 
-def error_response(status: int, reason: str, *, close: bool, extra: bytes = b"") -> bytes:
+def error_response(status: int, reason: str, *, close: bool, bodiless: bool = False, extra: bytes = b"") -> bytes:
     """The fields and body, after the status line and common fields, of an answer the server gives itself."""
     body = b"%d %b\n%b\n" % (status, REASONS.get(status, b"Error"), reason.encode("utf-8", "replace"))
     closing = b"connection: close\r\n" if close else b""
     head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(body)
-    return head + extra + closing + b"\r\n" + body
+    return head + extra + closing + b"\r\n" + (b"" if bodiless else body)

@@ -42,12 +42,13 @@ class ThreadPool:
         self._call = call
         self._size = size
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
-        self._idle: list[None] = []  # as long as there are threads without a request
+        self._unfinished: list[None] = []  # as long as there are requests queued or running; changed atomically
         self._threads: list[Thread] = []
 
     def spawn(self, exchange: Exchange) -> None:
+        self._unfinished.append(None)
         self._queue.put(exchange)
-        if len(self._idle) < self._queue.qsize() and len(self._threads) < self._size:
+        if len(self._unfinished) > len(self._threads) and len(self._threads) < self._size:
             thread = Thread(target=self._work, name=f"eitherway-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -58,13 +59,9 @@ class ThreadPool:
         join_threads(self._threads)
 
     def _work(self) -> None:
-        while True:
-            self._idle.append(None)
-            exchange = self._queue.get()
-            self._idle.pop()
-            if exchange is None:
-                return
+        while (exchange := self._queue.get()) is not None:
             self._call(exchange)
+            self._unfinished.pop()
 
 
 class LoopThreads:

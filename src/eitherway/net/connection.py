@@ -27,6 +27,7 @@ from eitherway.net.stream import (
     LINGERING,
     NEVER,
     READING,
+    RESUMING,
     RUNNING,
     Stream,
 )
@@ -80,17 +81,19 @@ class Connection(Stream):
             self._read_head()
         elif state == RUNNING:
             self._notify(bits)
+        elif state == RESUMING:
+            self.readable = True  # to be read after what was received before
         else:
             self._go_on()
 
     def on_posted(self) -> None:
         """The task gave the connection back with something left to do, or an event came while it did."""
-        if self.state == READING:
-            if self.buffer:
-                data, self.buffer = self.buffer, b""
-                self._take_head(data, 0)
-            elif self.readable or self.hung_up:
-                self._read_head()
+        if self.state == RESUMING:
+            self.state = READING
+            data, self.buffer = self.buffer, b""
+            self._take_head(data, 0)
+        elif self.state == READING:
+            self._read_head()
         elif self.state != RUNNING:
             self._go_on()
 
@@ -177,6 +180,7 @@ class Connection(Stream):
         while data[:2] == b"\r\n":  # RFC 9112 section 2.2: empty lines before a request are ignored
             data, scanned = data[2:], 0
         if not data:
+            self._look_for_more()
             return
         try:
             end = data.find(b"\r\n\r\n", scanned - 3 if scanned > 3 else 0)
@@ -188,19 +192,18 @@ class Connection(Stream):
                 check_start(data, config.limit_request_line, config.limit_request_head)
                 self._await_head(data, first=scanned == 0)
         except RequestRefused as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, bodiless=data[:5] == b"HEAD ")
 
     def _await_head(self, data: bytes | bytearray, *, first: bool) -> None:
         if first:
             self.deadline = self.service.poller.now + self.config.head_timeout
         self.buffer = data
-        if self.readable or self.hung_up:
-            self.service.post(self.on_more)
+        self._look_for_more()
 
-    def on_more(self) -> None:
-        """Go on with a head of which more has been received than was read at once."""
-        if self.state == READING:
-            self._read_head()
+    def _look_for_more(self) -> None:
+        """What has come is no whole head: read on, later, if the poller would not say again that more is there."""
+        if self.readable or self.hung_up:
+            self.service.post(self.on_posted)
 
     def _take_request(self, head: bytes, rest: bytes) -> None:
         service = self.service
@@ -276,15 +279,17 @@ class Connection(Stream):
         if not data:
             self.close()
             return None
+        if len(data) == _BODY_RECEIVE:
+            self.readable = True
         return data
 
-    def _refuse(self, refusal: RequestRefused) -> None:
+    def _refuse(self, refusal: RequestRefused, *, bodiless: bool = False) -> None:
         """Answer a request that cannot be run, and close."""
         self.exchange = None
         self.state = RUNNING
         self.buffer = b""
         extra = b"retry-after: 1\r\n" if refusal.status == 503 else b""
-        answer = f.error_response(refusal.status, str(refusal), close=True, extra=extra)
+        answer = f.error_response(refusal.status, str(refusal), close=True, bodiless=bodiless, extra=extra)
         self.service.refused(self.client, refusal)
         try:
             self.end(f.status_line(refusal.status) + self.common_fields() + answer, False)
@@ -341,8 +346,12 @@ class Connection(Stream):
             self._linger()
         elif self.body.complete:
             self.deadline = monotonic() + self.config.keep_alive_timeout
+            if self.buffer:
+                self.state = RESUMING
+                self.service.post(self.on_posted)
+                return
             self.state = READING
-            if self.readable or self.buffer or self.hung_up:
+            if self.readable or self.hung_up:
                 self.service.post(self.on_posted)
         else:
             self.state = DISCARDING

@@ -102,10 +102,17 @@ class Listener:
 
     def drain(self) -> None:
         """Accept whoever has connected by now, then nobody any more."""
-        self._on_ready(0)
+        accepted = -1
+        while accepted < len(self._service.connections):
+            accepted = len(self._service.connections)
+            self._on_ready(0)
         self._service.poller.remove(self._socket.fileno())
+        self.stop()
 
     def stop(self) -> None:
+        """Close the socket: from now on the kernel refuses clients."""
+        if self._socket.fileno() < 0:
+            return
         path = self._socket.getsockname() if self._unix else ""
         self._socket.close()
         if path:

@@ -15,7 +15,7 @@ from eitherway.config import Config
 from eitherway.errors import ClientGone
 from eitherway.http.exchange import CLOSE, READ, WRITE
 
-READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, LINGERING, CLOSED = range(7)
+READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, RESUMING, LINGERING, CLOSED = range(8)
 
 NEVER = float("inf")
 
@@ -113,11 +113,14 @@ class Stream:
         self.pending = deque((memoryview(data)[sent:],))
         return False
 
-    def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Send a part of a file, now or as the client takes it; `fd` is closed when it is sent."""
+    def write_file(self, head: bytes, fd: int, offset: int, count: int) -> None:
+        """Send bytes and then a part of a file, now or as the client takes them.
+
+        `fd` is closed when that is done, or when the stream is closed. Raises ClientGone.
+        """
         if self.pending is None:
             self.pending = deque()
-        self.pending.append(_FilePart(fd, offset, count))
+        self.pending += (memoryview(head), _FilePart(fd, offset, count))
         self.flush()
 
     def flush(self) -> bool:
