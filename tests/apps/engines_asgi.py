@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from engines_wsgi import Counter
 from notes import note
 
+BLOCK = b"x" * 65536
 counters: defaultdict[str, Counter] = defaultdict(Counter)
 events: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
@@ -47,14 +48,14 @@ async def app(scope: dict[str, Any], receive: Any, send: Callable[[dict[str, Any
     elif kind == "/loop":
         body = type(asyncio.get_running_loop()).__module__
     elif kind == "/large":
-        body = "x" * (16 << 20)
+        body = BLOCK * 128  # 8 MiB, more than the kernel takes
     elif kind == "/upload":
         size, more = 0, True
         while more:
             message = await receive()
             size, more = size + len(message["body"]), message["more_body"]
         body = {"size": size}
-    data = json.dumps(body).encode()
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(data))]})
     await send({"type": "http.response.body", "body": data})
 

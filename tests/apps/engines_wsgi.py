@@ -194,7 +194,7 @@ BLOCK = b"x" * 65536
 
 def large(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
     start("200 OK", [("Content-Type", "text/plain")])
-    return [BLOCK * 256]  # 16 MiB, more than the kernel takes
+    return [BLOCK * 128]  # 8 MiB, more than the kernel takes
 
 
 def large_file(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
