@@ -61,16 +61,16 @@ class GeventEngine(Engine):
         loop = self._hub.loop
         watcher = loop.io(self.poller.fileno(), _READ)
         watcher.start(self.poller.turn, 0)
-        ticking = gevent.spawn(_keep_ticking, tick)
+        self._keep_ticking(tick)
         started()
         self._stopped.wait()
-        ticking.kill()
+        self._timer.stop()
         watcher.stop()
+
+    def _keep_ticking(self, tick: Tick) -> None:
+        # In the hub, as all that can spawn: a greenlet that switched to a task would not be switched back to.
+        self._timer = self._hub.loop.timer(tick())
+        self._timer.start(self._keep_ticking, tick)
 
     def stop(self) -> None:
         self._stopped.set()
-
-
-def _keep_ticking(tick: Tick) -> None:
-    while True:
-        gevent.sleep(tick())

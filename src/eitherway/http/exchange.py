@@ -291,8 +291,11 @@ class Exchange:
         self._end(b"")
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """End the response with trailer fields (RFC 9110 section 6.5); without chunked coding they are dropped."""
-        if self._chunked:
+        """End the response with trailer fields (RFC 9110 section 6.5).
+
+        They are dropped where the response is not chunked, or the client did not say `TE: trailers`.
+        """
+        if self._chunked and self.fields.wants_trailers:
             self._end(b"0\r\n" + f.encode_fields(headers) + b"\r\n")
         else:
             self.send(b"", False)

@@ -77,6 +77,12 @@ def check_start(buffer: bytes | bytearray, limit_line: int, limit_head: int) -> 
         raise RequestRefused(400, "a line of the head ends in a bare LF")
 
 
+def asks_head(start: bytes | bytearray) -> bool:
+    """Whether a request that is refused is a HEAD all the same: its answer has no body."""
+    match = _LINE.fullmatch(start[: max(0, start.find(b"\r\n"))])
+    return match is not None and match[1] == b"HEAD"
+
+
 def _check_sizes(buffer: bytes | bytearray, limit_line: int, limit_head: int) -> None:
     if len(buffer) > limit_line and buffer.find(b"\r\n", 0, limit_line + 2) < 0:
         raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")

@@ -17,7 +17,7 @@ from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http import fields as f
 from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
-from eitherway.http.h1 import RequestFields, check_start, parse_head
+from eitherway.http.h1 import RequestFields, asks_head, check_start, parse_head
 from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
 from eitherway.net.stream import (
     CLOSED,
@@ -123,8 +123,13 @@ class Connection(Stream):
             self.service.post(self.on_posted)
 
     def on_deadline(self) -> None:
-        """A time-out has passed."""
-        state, self.deadline = self.state, NEVER
+        """A time-out has passed, unless the client did its part while nobody looked: an application may block."""
+        state, deadline = self.state, self.deadline
+        if state != RUNNING:
+            self.on_event(0)
+            if self.state != state or self.deadline != deadline:
+                return
+        self.deadline = NEVER
         if state == READING and self.buffer:
             self._refuse(RequestRefused(408, "the head of the request took too long"))
         elif state == COLLECTING:
@@ -192,7 +197,7 @@ class Connection(Stream):
                 check_start(data, config.limit_request_line, config.limit_request_head)
                 self._await_head(data, first=scanned == 0)
         except RequestRefused as refusal:
-            self._refuse(refusal, bodiless=data[:5] == b"HEAD ")
+            self._refuse(refusal, bodiless=asks_head(data))
 
     def _await_head(self, data: bytes | bytearray, *, first: bool) -> None:
         if first:
