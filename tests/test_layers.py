@@ -169,13 +169,8 @@ def test_no_engine_is_imported_before_it_is_chosen() -> None:
             assert not {each for each in own_imports(module) if each.startswith("engines.")} - {"engines.base"}, module
 
 
-TOO_LONG = {"net/connection.py"}  # to be shortened
-
-
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(SOURCE)) for path in FILES])
-def test_files_are_short(path: Path, request: pytest.FixtureRequest) -> None:
-    if str(path.relative_to(SOURCE)) in TOO_LONG:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="longer than a file may be"))
+def test_files_are_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) < LONGEST_FILE
 
 

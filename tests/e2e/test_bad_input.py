@@ -84,9 +84,7 @@ def test_nothing_runs_behind_an_early_413(serve: Serve, engine: str, interface: 
     server = serve(engine, interface, LIMITS)
     hidden = request_bytes(f"/hidden-413-{engine}")
     for head in (
-        f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {1001 + len(hidden)}\r\n\r\n".encode()
-        + hidden
-        + b"a" * 1001,
+        f"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: {1001 + len(hidden)}\r\n\r\n".encode() + hidden + b"a" * 1001,
         b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + hidden + b"a" * 2000,
     ):
         with server.connect() as client:
@@ -151,9 +149,7 @@ def test_what_lies_behind_connect_is_not_parsed(serve: Serve, engine: str, inter
     ],
     ids=["target", "value", "fields", "extension", "extensions", "trailers"],
 )
-def test_megabytes(
-    serve: Serve, engine: str, interface: str, start: bytes, filling: bytes, status: int
-) -> None:
+def test_megabytes(serve: Serve, engine: str, interface: str, start: bytes, filling: bytes, status: int) -> None:
     server = serve(engine, interface)
     with server.connect() as client:
         client.send(start + filling * (MEGABYTES // len(filling)))
@@ -209,17 +205,13 @@ def test_names_with_underscores_never_reach_the_environ(serve: Serve, engine: st
     names += ["SCRIPT_NAME", "PATH_INFO", "REQUEST_METHOD", "wsgi_url_scheme", "Remote_User"]
     server = serve(engine, "wsgi")
     with server.connect() as client:
-        client.send(
-            request_bytes("/real", "POST", *[f"{name}: 6" for name in names], "X-Real: yes", body=b"hello")
-        )
+        client.send(request_bytes("/real", "POST", *[f"{name}: 6" for name in names], "X-Real: yes", body=b"hello"))
         request = json.loads(client.response("POST").body)
     assert request["body"] == "hello"
     assert request["fields"] == {"host": "test", "x-real": "yes", "content-length": "5"}
     assert (request["path"], request["method"], request["client"]) == ("/real", "POST", "127.0.0.1")
     assert request["script_name"] == ""
-    assert not {"REMOTE_USER", "HTTP_REMOTE_USER", "HTTP_X_FORWARDED_FOR", "HTTP_HTTP_HOST"} & set(
-        request["keys"]
-    )
+    assert not {"REMOTE_USER", "HTTP_REMOTE_USER", "HTTP_X_FORWARDED_FOR", "HTTP_HTTP_HOST"} & set(request["keys"])
 
 
 @every_wsgi_engine
@@ -308,9 +300,7 @@ def test_a_reset_in_every_state(serve: Serve, engine: str, interface: str, tmp_p
 
 
 @every_pair
-def test_a_client_that_goes_while_its_request_runs(
-    serve: Serve, engine: str, interface: str, tmp_path: Path
-) -> None:
+def test_a_client_that_goes_while_its_request_runs(serve: Serve, engine: str, interface: str, tmp_path: Path) -> None:
     server = serve(engine, interface)
     go = tmp_path / "go"
     for leave in (reset, lambda client: client.socket.close(), Client.finish):
@@ -394,9 +384,7 @@ def test_a_client_that_does_not_take_its_answer(serve: Serve, engine: str, inter
 def test_requests_on_one_connection(serve: Serve, engine: str, interface: str) -> None:
     server = serve(engine, interface, LIMITS)
     with server.connect() as client:
-        client.send(
-            request_bytes("/1") + request_bytes("/2") + request_bytes("/3") + request_bytes("/hidden-4")
-        )
+        client.send(request_bytes("/1") + request_bytes("/2") + request_bytes("/3") + request_bytes("/hidden-4"))
         connection = [client.response().headers.get("connection") for _ in range(3)]
         assert connection == [None, None, "close"]
         assert client.is_closed()
@@ -436,9 +424,7 @@ def test_more_connections_than_allowed(serve: Serve, engine: str, interface: str
 
 
 @pytest.mark.parametrize(("engine", "interface"), [pair for pair in PAIRS if pair != ("sync", "wsgi")])
-def test_more_requests_at_once_than_allowed(
-    serve: Serve, engine: str, interface: str, tmp_path: Path
-) -> None:
+def test_more_requests_at_once_than_allowed(serve: Serve, engine: str, interface: str, tmp_path: Path) -> None:
     """sync with WSGI has no such state: it receives nothing while a request runs."""
     server = serve(engine, interface, LIMITS)
     go = tmp_path / "go"

@@ -50,11 +50,7 @@ def check_end(client: Client, case: Case) -> None:
 
 @pytest.mark.parametrize(
     ("case", "engine", "interface"),
-    [
-        pytest.param(case, engine, interface, id=f"{case}-{engine}")
-        for case in CASES
-        for engine, interface in SERVED
-    ],
+    [pytest.param(case, engine, interface, id=f"{case}-{engine}") for case in CASES for engine, interface in SERVED],
 )
 def test_replay(shared_server: Start, case: Case, engine: str, interface: str) -> None:
     server = shared_server(f"echo:{interface}", engine)

@@ -80,10 +80,7 @@ def test_what_runs_is_finished(app: str, engine: str, number: int, own_server: S
     ("app", "engine"),
     [
         # A stopped process takes its signals in any thread.
-        pytest.param(*pair, marks=pytest.mark.xfail(strict=False, reason="see the test behind this one"))
-        if pair == (WSGI, "threads")
-        else pair
-        for pair in PAIRS
+        *PAIRS,
     ],
 )
 def test_a_request_that_was_there_before_the_signal_is_answered(app: str, engine: str, own_server: Start) -> None:
@@ -108,10 +105,7 @@ def test_a_request_that_was_there_before_the_signal_is_answered(app: str, engine
 @pytest.mark.parametrize(
     ("app", "engine"),
     [
-        pytest.param(*pair, marks=pytest.mark.xfail(strict=True, reason="the main thread waits without a time-out"))
-        if pair == (WSGI, "threads")
-        else pair
-        for pair in PAIRS
+        *PAIRS,
     ],
 )
 def test_a_signal_that_another_thread_takes_stops_the_server_too(app: str, engine: str, own_server: Start) -> None:
@@ -256,7 +250,6 @@ def test_a_taken_port(own_server: Start) -> None:
     assert first.ask("/hello").body == b"hello"
 
 
-@pytest.mark.xfail(strict=True, reason="serve() leaves the file of a Unix socket behind when a later address fails")
 def test_a_second_address_that_cannot_be_opened(own_server: Start, tmp_path: Path) -> None:
     server = own_server(WSGI, "sync", "--bind", f"unix:{tmp_path}/none/s", bind=f"unix:{tmp_path}/s", ready=False)
     assert fails_with(server, 5, f"{tmp_path}/none/s", "does not exist") == ""

@@ -218,9 +218,7 @@ def test_http_10_is_told_that_the_connection_stays(fail: bool) -> None:
 
 def test_the_framing_is_ours() -> None:
     ex, channel = exchange()
-    ex.start(
-        200, fields(("Transfer-Encoding", "gzip"), ("Connection", "keep-alive"), ("Content-Length", "5"))
-    )
+    ex.start(200, fields(("Transfer-Encoding", "gzip"), ("Connection", "keep-alive"), ("Content-Length", "5")))
     ex.send(b"hello", False)
     response, body = understood(channel)
     assert body == b"hello"
@@ -380,9 +378,7 @@ def test_a_client_that_does_not_take_its_answer() -> None:
     ],
 )
 @pytest.mark.parametrize("answer", ["send", "stream", "fail"])
-def test_an_early_answer_keeps_the_connection_only_behind_a_small_body(
-    body: Body, stays: bool, answer: str
-) -> None:
+def test_an_early_answer_keeps_the_connection_only_behind_a_small_body(body: Body, stays: bool, answer: str) -> None:
     ex, channel = exchange(head=b"POST / HTTP/1.1\r\nHost: x\r\n", body=body)
     if answer == "fail":
         ex.fail(413, "too large")
@@ -483,8 +479,11 @@ def test_early_hints_cannot_smuggle() -> None:
     assert channel.sent == b""
 
 
+ASKS_FOR_TRAILERS = b"GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n"
+
+
 def test_trailers() -> None:
-    ex, channel = exchange()
+    ex, channel = exchange(head=ASKS_FOR_TRAILERS)
     ex.start(200, fields())
     ex.send(b"hello", True)
     ex.send_trailers([(b"x-sum", b"1")])
@@ -492,8 +491,16 @@ def test_trailers() -> None:
     assert understood(channel)[1] == b"hello"
 
 
+def test_trailers_nobody_asked_for_are_dropped() -> None:
+    ex, channel = exchange()
+    ex.start(200, fields())
+    ex.send(b"hello", True)
+    ex.send_trailers([(b"x-sum", b"1")])
+    assert channel.sent.endswith(b"\r\n0\r\n\r\n")
+
+
 def test_trailers_cannot_smuggle() -> None:
-    ex, _ = exchange()
+    ex, _ = exchange(head=ASKS_FOR_TRAILERS)
     ex.start(200, fields())
     ex.send(b"hello", True)
     with pytest.raises(ResponseError):

@@ -42,9 +42,7 @@ def test_what_is_no_pair_of_text_is_a_response_error(pair: object) -> None:
         f.text_field(pair)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "pair", [(b"a", 1), (1, b"a"), (b"a",), (b"a", b"b", b"c"), ("a", "b"), None, (b"a", None)]
-)
+@pytest.mark.parametrize("pair", [(b"a", 1), (1, b"a"), (b"a",), (b"a", b"b", b"c"), ("a", "b"), None, (b"a", None)])
 def test_what_is_no_pair_of_bytes_is_a_response_error(pair: object) -> None:
     with pytest.raises(ResponseError):
         f.bytes_field(pair)  # type: ignore[arg-type]

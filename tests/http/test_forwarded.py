@@ -111,8 +111,6 @@ def test_what_is_no_address(node: str) -> None:
     assert parse_node(node) is None
 
 
-@pytest.mark.parametrize(
-    "node", ["999.1.1.1", "1.2.3", "....", ":::::", "dead.beef", "[1.2.3.4]", "1.2.3.4:99999"]
-)
+@pytest.mark.parametrize("node", ["999.1.1.1", "1.2.3", "....", ":::::", "dead.beef", "[1.2.3.4]", "1.2.3.4:99999"])
 def test_what_only_looks_like_an_address(node: str) -> None:
     assert parse_node(node) is None

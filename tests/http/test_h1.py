@@ -9,9 +9,7 @@ from eitherway.http import h1
 from eitherway.http.h1 import RequestFields, RequestLine, check_start, parse_head
 
 
-def parse(
-    head: bytes, line: int = 8190, fields: int = 100, size: int = 65536
-) -> tuple[RequestLine, RequestFields]:
+def parse(head: bytes, line: int = 8190, fields: int = 100, size: int = 65536) -> tuple[RequestLine, RequestFields]:
     return parse_head(head, line, fields, size)
 
 
@@ -82,9 +80,7 @@ def test_framing(field: bytes, length: int | None, chunked: bool) -> None:
 
 
 def test_flags() -> None:
-    _, fields = parse(
-        with_fields(b"Expect: 100-continue", b"TE: trailers, deflate;q=0.5", b"X-Forwarded-For: 1.2.3.4")
-    )
+    _, fields = parse(with_fields(b"Expect: 100-continue", b"TE: trailers, deflate;q=0.5", b"X-Forwarded-For: 1.2.3.4"))
     assert (fields.expects_continue, fields.wants_trailers, fields.forwarded) == (True, True, True)
     _, fields = parse(with_fields(b"TE: deflate", b"X-Forwarded-Foo: 1.2.3.4"))
     assert (fields.expects_continue, fields.wants_trailers, fields.forwarded) == (False, False, False)
@@ -153,9 +149,7 @@ def test_a_start_that_cannot_become_good(start: bytes, status: int) -> None:
     assert caught.value.status == status
 
 
-@pytest.mark.parametrize(
-    "start", [b"", b"\r", b"GET", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r"]
-)
+@pytest.mark.parametrize("start", [b"", b"\r", b"GET", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r"])
 def test_a_start_that_may_become_good(start: bytes) -> None:
     assert check_start(start, 64, 256) is None  # type: ignore[func-returns-value]
 

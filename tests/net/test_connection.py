@@ -196,9 +196,7 @@ def test_a_client_that_does_not_close_behind_the_last_answer() -> None:
 
 def test_what_comes_behind_the_last_answer_is_dropped() -> None:
     with InProcess() as server:
-        server.send(
-            b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", get("never") * 5000, get("never")
-        )
+        server.send(b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", get("never") * 5000, get("never"))
         assert paths(server) == ["/1"]
         assert server.connection.state == LINGERING
         server.finish()

@@ -57,19 +57,14 @@ EXTENSION = st.sampled_from([b"", b";a", b";a=b", b';a="b;c"'])
 def test_a_chunked_body_is_decoded_however_it_is_cut(
     chunks: list[tuple[bytes, bytes]], behind: bytes, cuts: list[int]
 ) -> None:
-    coded = (
-        b"".join(b"%x%b\r\n%b\r\n" % (len(data), extension, data) for data, extension in chunks)
-        + b"0\r\n\r\n"
-    )
+    coded = b"".join(b"%x%b\r\n%b\r\n" % (len(data), extension, data) for data, extension in chunks) + b"0\r\n\r\n"
     body = ChunkedBody(0)
     assert decode(body, cut(coded + behind, cuts)) == (b"".join(data for data, _ in chunks), behind)
     assert body.complete
 
 
 @given(st.binary(max_size=200), st.binary(max_size=20), CUTS)
-def test_a_body_with_a_length_is_decoded_however_it_is_cut(
-    data: bytes, behind: bytes, cuts: list[int]
-) -> None:
+def test_a_body_with_a_length_is_decoded_however_it_is_cut(data: bytes, behind: bytes, cuts: list[int]) -> None:
     body = LengthBody(len(data))
     assert decode(body, cut(data + behind, cuts)) == (data, behind)
     assert body.complete
@@ -91,9 +86,7 @@ def test_any_bytes_are_a_chunked_body_or_refused(pieces: list[bytes]) -> None:
 
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
 ENTRIES = st.one_of(ADDRESSES, st.text(max_size=10), st.just("10.0.0.1"))
-FORWARDED = st.sampled_from(
-    [b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"a"]
-)
+FORWARDED = st.sampled_from([b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"a"])
 VALUES = st.one_of(
     st.binary(max_size=60),
     st.lists(ENTRIES, max_size=5).map(lambda entries: ", ".join(entries).encode("utf-8", "replace")),
@@ -112,19 +105,14 @@ def test_forwarded_fields_never_raise_and_say_only_what_can_be_true(raw: list[tu
 
 
 @given(st.lists(ADDRESSES, max_size=4), ADDRESSES, st.integers(0, 4))
-def test_what_an_untrusted_address_says_is_never_believed(
-    forged: list[str], client: str, proxies: int
-) -> None:
+def test_what_an_untrusted_address_says_is_never_believed(forged: list[str], client: str, proxies: int) -> None:
     """Our proxies append what they saw: `client`. All that stands left of it the client has made up."""
     trusted = "10.0.0.1"
     if client == trusted:
         return
     value = ", ".join([*forged, client, *[trusted] * proxies]).encode()
     assert origin([(b"x-forwarded-for", value)], lambda host: host == trusted).client == (client, 0)
-    quoted = [
-        f'for="[{each}]"' if ":" in each else f"for={each}"
-        for each in [*forged, client, *[trusted] * proxies]
-    ]
+    quoted = [f'for="[{each}]"' if ":" in each else f"for={each}" for each in [*forged, client, *[trusted] * proxies]]
     assert origin([(b"forwarded", ", ".join(quoted).encode())], lambda host: host == trusted).client == (
         client,
         0,

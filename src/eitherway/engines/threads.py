@@ -65,7 +65,10 @@ class ThreadsEngine(Engine):
         ]
         for thread in threads:
             thread.start()
-        self._stopped.wait()  # the main thread stays free for signals
+        # The main thread stays free for signals. Python runs a handler in it even when another thread took the
+        # signal, but that does not end a wait: hence one that ends by itself.
+        while not self._stopped.wait(1.0):
+            pass
         join_threads(threads)
 
     def stop(self) -> None:

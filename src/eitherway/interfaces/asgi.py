@@ -39,6 +39,7 @@ class ASGIInterface:
         self._ended = ended
         self._root = config.root_path.rstrip("/")
         self._lifespan = Lifespan(application)
+        self._patience = max(1.0, config.graceful_timeout)
         self._state: dict[str, Any] = {}
 
     async def startup(self) -> None:
@@ -47,7 +48,10 @@ class ASGIInterface:
         self._state = self._lifespan.state
 
     async def shutdown(self) -> None:
-        await self._lifespan.shutdown()
+        try:
+            await asyncio.wait_for(self._lifespan.shutdown(), self._patience)
+        except TimeoutError:
+            logger.error("the application's shutdown did not end within %g s", self._patience)
 
     async def __call__(self, exchange: Exchange) -> None:
         try:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http import fields as f
-from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
+from eitherway.http.body import NO_BODY, Body, body_of
 from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
-from eitherway.http.h1 import RequestFields, asks_head, check_start, parse_head
+from eitherway.http.h1 import asks_head, check_start, parse_head
 from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
 from eitherway.net.stream import (
     CLOSED,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from eitherway.net.service import Service
 
 _HEAD_RECEIVE = 16384
-_BODY_RECEIVE = 65536
 _LINGER = 3.0  # seconds that a connection closed for writing waits for the client to close its side
 _DROPS = 16  # receives in one turn of bytes that nobody wants
 
@@ -163,8 +162,7 @@ class Connection(Stream):
         except BlockingIOError:
             return
         except OSError:
-            self.close()
-            return
+            data = b""
         if not data:
             self.close()
             return
@@ -173,12 +171,8 @@ class Connection(Stream):
         if not self.buffer:
             self._take_head(data, 0)
             return
-        buffer, self.buffer = self.buffer, b""
-        scanned = len(buffer)
-        if not isinstance(buffer, bytearray):
-            buffer = bytearray(buffer)
-        buffer += data
-        self._take_head(buffer, scanned)
+        buffer, self.buffer = bytearray(self.buffer), b""
+        self._take_head(buffer + data, len(buffer))
 
     def _take_head(self, data: bytes | bytearray, scanned: int) -> None:
         """Parse the head that `data` begins with, if it is whole. `scanned`: so much of it is known to lack the end."""
@@ -195,15 +189,12 @@ class Connection(Stream):
             else:
                 config = self.config
                 check_start(data, config.limit_request_line, config.limit_request_head)
-                self._await_head(data, first=scanned == 0)
+                if scanned == 0:
+                    self.deadline = self.service.poller.now + config.head_timeout
+                self.buffer = data
+                self._look_for_more()
         except RequestRefused as refusal:
             self._refuse(refusal, bodiless=asks_head(data))
-
-    def _await_head(self, data: bytes | bytearray, *, first: bool) -> None:
-        if first:
-            self.deadline = self.service.poller.now + self.config.head_timeout
-        self.buffer = data
-        self._look_for_more()
 
     def _look_for_more(self) -> None:
         """What has come is no whole head: read on, later, if the poller would not say again that more is there."""
@@ -219,7 +210,7 @@ class Connection(Stream):
         collected = b""
         body: Body = NO_BODY
         if fields.has_body:
-            body = self._body(fields)
+            body = body_of(fields.content_length, self.config.limit_body)
             if rest:
                 collected, rest = body.feed(rest)
         self.body = body
@@ -243,27 +234,17 @@ class Connection(Stream):
         exchange.collected = bytearray(exchange.collected)
         self._collect()
 
-    def _body(self, fields: RequestFields) -> Body:
-        limit = self.config.limit_body
-        if fields.chunked:
-            return ChunkedBody(limit)
-        length = fields.content_length or 0
-        if limit and length > limit:
-            raise RequestRefused(413, f"the body is larger than {limit} bytes")
-        return LengthBody(length)
-
     def _collect(self) -> None:
         """Read a body until it is whole, or larger than what is collected before a task is spawned."""
         exchange = self.exchange
         assert exchange is not None
         try:
             while not self.body.complete and len(exchange.collected) < self.config.buffer_body:
-                received = self._receive_for_poller()
+                received = self._receive_or_close()
                 if received is None:
                     return
                 data, self.buffer = self.body.feed(received)
                 exchange.collected += data
-                self._progress(len(received), self.config.body_timeout)
         except RequestRefused as refusal:
             self._refuse(refusal)
             return
@@ -272,20 +253,12 @@ class Connection(Stream):
         self.deadline = NEVER
         self.service.run(exchange)
 
-    def _receive_for_poller(self) -> bytes | None:
+    def _receive_or_close(self) -> bytes | None:
         """Bytes, or None when there are none now; at the client's end the connection is closed."""
-        self.readable = False
-        try:
-            data = self.socket.recv(_BODY_RECEIVE)
-        except BlockingIOError:
-            return None
-        except OSError:
-            data = b""
-        if not data:
+        data = self.receive()
+        if data == b"":
             self.close()
             return None
-        if len(data) == _BODY_RECEIVE:
-            self.readable = True
         return data
 
     def _refuse(self, refusal: RequestRefused, *, bodiless: bool = False) -> None:
@@ -367,12 +340,10 @@ class Connection(Stream):
         """Read the rest of a body that the application did not want, to find the next request behind it."""
         try:
             while not self.body.complete:
-                received = bytes(self.buffer) if self.buffer else self._receive_for_poller()
-                self.buffer = b""
+                received = self._receive_or_close()
                 if received is None:
                     return
                 self.buffer = self.body.feed(received)[1]
-                self._progress(len(received), self.config.body_timeout)
         except RequestRefused:
             self._linger()
             return
@@ -397,7 +368,7 @@ class Connection(Stream):
 
     def _drop_received(self) -> None:
         for _ in range(_DROPS):
-            if self._receive_for_poller() is None:
+            if self._receive_or_close() is None:
                 return
         self.service.post(self.on_posted)  # let the others have their turn
 
@@ -427,13 +398,3 @@ class Connection(Stream):
             self.service.answered(exchange)
             exchange.wake_reader()
             exchange.wake_writer()
-
-    @property
-    def idle(self) -> bool:
-        """No request is being read, run or answered."""
-        return self.state == READING and not self.buffer
-
-    @property
-    def busy(self) -> bool:
-        """A request is being read, run or answered."""
-        return not self.idle and self.state not in (LINGERING, CLOSED)

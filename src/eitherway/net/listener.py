@@ -50,6 +50,16 @@ def open_socket(bind: Bind, backlog: int) -> Socket:
         raise BindError(_explain(bind, error)) from None
 
 
+def close_socket(sock: Socket) -> None:
+    """Close a listening socket; a Unix socket's file goes with it."""
+    if sock.fileno() < 0:
+        return
+    path = sock.getsockname() if sock.family == socket_module.AF_UNIX else ""
+    sock.close()
+    if path:
+        Path(path).unlink(missing_ok=True)
+
+
 def _clear_stale(path: str) -> None:
     """Remove a socket file that nobody listens on any more; never anything else."""
     try:
@@ -111,12 +121,7 @@ class Listener:
 
     def stop(self) -> None:
         """Close the socket: from now on the kernel refuses clients."""
-        if self._socket.fileno() < 0:
-            return
-        path = self._socket.getsockname() if self._unix else ""
-        self._socket.close()
-        if path:
-            Path(path).unlink(missing_ok=True)
+        close_socket(self._socket)
 
     def _on_ready(self, bits: int) -> None:
         sock = self._socket

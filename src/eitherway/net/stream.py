@@ -69,6 +69,16 @@ class Stream:
         self.since = 0.0
         self.deadline = deadline
 
+    @property
+    def idle(self) -> bool:
+        """No request is being read, run or answered."""
+        return self.state == READING and not self.buffer
+
+    @property
+    def busy(self) -> bool:
+        """A request is being read, run or answered."""
+        return not self.idle and self.state not in (LINGERING, CLOSED)
+
     # -- receiving ------------------------------------------------------------------------------------------
 
     def receive(self) -> bytes | None:
@@ -214,8 +224,8 @@ class Stream:
 
     def _progress(self, count: int, timeout: float) -> None:
         """The client moved `count` bytes: patience grows with them, at _MIN_RATE, up to the whole time-out."""
-        if self.deadline == NEVER:
-            return  # nobody had to wait
+        if self.deadline == NEVER or self.state == LINGERING:
+            return  # nobody had to wait, or the time is fixed
         now = monotonic()
         self.patience = min(timeout, self.patience - (now - self.since) + count / _MIN_RATE)
         self.since = now
