@@ -1,0 +1,203 @@
+"""The scoreboard: what every worker does, in memory that supervisor, balancer and workers share.
+
+One anonymous mapping, made before the first fork. A slot is a row of 64-bit words and a text; only the process that
+owns it writes it, and everybody may read it. Slot 0 is the past: what dead workers had counted, added up by the
+supervisor. A leaf: imports no room.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from time import monotonic, time
+from typing import Any
+
+from eitherway.metrics.histogram import BUCKETS, bucket_of
+
+# The states of a slot.
+FREE, STARTING, SERVING, DRAINING = range(4)
+STATES = ("free", "starting", "serving", "draining")
+
+# The words of a slot. Those from REQUESTS on only grow, and go into the past when their worker dies.
+STATE, PID, WORKER, STARTED, HEARTBEAT, RUNNING, CONNECTIONS, CAPACITY, NOTED_AT = range(9)
+REQUESTS, ERRORS, REFUSED, BYTES = range(9, 13)
+REQUEST_TIME = 13
+QUEUE_WAIT = REQUEST_TIME + BUCKETS
+LOOP_LAG = QUEUE_WAIT + BUCKETS
+WORDS = LOOP_LAG + BUCKETS
+TEXT = 256  # bytes: method and target of the request that has been running longest
+_TEXT_AT = WORDS * 8
+_SIZE = _TEXT_AT + TEXT
+
+SLOTS = 513  # the past, and 512 workers; pages that nobody touches cost nothing
+MICROSECONDS = 1_000_000
+
+_COUNTS = struct.Struct(f"={WORDS - REQUESTS}q")
+
+
+class Scoreboard:
+    """The mapping. The slots in use are the lowest ones: `used` says how far to look."""
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.slots = slots
+        self.map = mmap.mmap(-1, slots * _SIZE + 8)  # shared with what is forked
+        self._words = memoryview(self.map).cast("q")
+        self._used_at = slots * _SIZE // 8
+        self._words[self._used_at] = 1
+
+    @property
+    def used(self) -> int:
+        """All slots from this one on are free."""
+        return self._words[self._used_at]
+
+    def words(self, slot: int) -> memoryview:
+        """A slot's words, as a view that can be written."""
+        at = slot * _SIZE // 8
+        return self._words[at : at + WORDS]
+
+    def text(self, slot: int) -> str:
+        """The request that has been running longest in a slot, as method and target."""
+        at = slot * _SIZE + _TEXT_AT
+        return self.map[at : at + TEXT].partition(b"\0")[0].decode("utf-8", "replace")
+
+    def text_at(self, slot: int) -> int:
+        """Where in the mapping that text begins."""
+        return slot * _SIZE + _TEXT_AT
+
+    def taken(self) -> Iterator[int]:
+        """The slots of living workers."""
+        for slot in range(1, self.used):
+            if self._words[slot * _SIZE // 8 + STATE] != FREE:
+                yield slot
+
+    # -- the supervisor's side ------------------------------------------------------------------------------
+
+    def take(self, worker: int) -> int:
+        """Give the lowest free slot, emptied, to a worker that is about to be forked; 0 when all are taken."""
+        for slot in range(1, self.slots):
+            words = self.words(slot)
+            if words[STATE] == FREE:
+                self._clear(slot)
+                words[STATE], words[WORKER] = STARTING, worker
+                words[STARTED] = int(time() * MICROSECONDS)
+                words[HEARTBEAT] = int(monotonic() * MICROSECONDS)
+                self._words[self._used_at] = max(self.used, slot + 1)
+                return slot
+        return 0
+
+    def give_back(self, slot: int) -> None:
+        """Add a dead worker's counts to the past, and free its slot."""
+        words, past = self.words(slot), self.words(0)
+        for index in range(REQUESTS, WORDS):
+            past[index] += words[index]
+        self._clear(slot)
+        used = self.used
+        while used > 1 and self.words(used - 1)[STATE] == FREE:
+            used -= 1
+        self._words[self._used_at] = used
+
+    def _clear(self, slot: int) -> None:
+        self.map[slot * _SIZE : (slot + 1) * _SIZE] = bytes(_SIZE)
+
+
+class Counters:
+    """A worker's own counts: plain numbers, copied into its slot now and then. Two things are always true there:
+    how many connections and requests it has, which its siblings go by, and what it runs, should it die.
+
+    Threads may count at the same moment: `+=` of an attribute is not interrupted between its reading and its
+    writing, and where it is (a Python without the GIL) a count of many may be lost, which is no harm.
+    """
+
+    def __init__(self, board: Scoreboard, slot: int) -> None:
+        self.board = board
+        self.slot = slot
+        self.words = board.words(slot)
+        self.requests = self.errors = self.refused = self.bytes = 0
+        self.request_time = [0] * BUCKETS
+        self.queue_wait = [0] * BUCKETS
+        self.loop_lag = [0] * BUCKETS
+        self._map = board.map
+        self._counts_at = board.text_at(slot) - (WORDS - REQUESTS) * 8
+        self._text_at = board.text_at(slot)
+        self._noted: Any = None
+        self._noted_line: object = None
+
+    # -- every request --------------------------------------------------------------------------------------
+
+    def began(self, exchange: Any, running: set[Any]) -> None:
+        """A request is to be run; `running` has it already."""
+        count = self.words[RUNNING] = len(running)
+        if count == 1:
+            self._noted = exchange
+            if exchange.line is not self._noted_line:
+                self._note(exchange.line)
+
+    def ended(self, exchange: Any, running: set[Any]) -> None:
+        """A request's task has ended; `running` has it no more."""
+        count = self.words[RUNNING] = len(running)
+        self.requests += 1
+        if exchange.status >= 500:
+            self.errors += 1
+        self.bytes += exchange.bytes_sent
+        self.request_time[bucket_of(monotonic() - exchange.started_at)] += 1
+        if count and exchange is self._noted:
+            try:
+                self._noted = next(iter(running))
+                self._note(self._noted.line)
+            except (RuntimeError, StopIteration):
+                pass  # another thread changed the set: the next tick notes the longest
+
+    def _note(self, line: Any) -> None:
+        """Write down the request that has been running longest."""
+        self._noted_line = line
+        text = f"{line.method} {line.uri}".encode("utf-8", "replace")[: TEXT - 1].ljust(TEXT, b"\0")
+        self._map[self._text_at : self._text_at + TEXT] = text
+
+    # -- now and then ---------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Copy the counts into the slot, and say that the worker is alive."""
+        counts = (self.requests, self.errors, self.refused, self.bytes)
+        _COUNTS.pack_into(
+            self._map, self._counts_at, *counts, *self.request_time, *self.queue_wait, *self.loop_lag
+        )
+        self.words[HEARTBEAT] = int(monotonic() * MICROSECONDS)
+
+    def note_longest(self, running: list[Any]) -> None:
+        """Of what runs now, note what has been running longest, and since when."""
+        self.words[RUNNING] = len(running)
+        self.words[NOTED_AT] = 0
+        if running:
+            self._noted = min(running, key=lambda exchange: exchange.started_at)
+            self._note(self._noted.line)
+            self.words[NOTED_AT] = int(self._noted.started_at * MICROSECONDS)
+
+
+class Siblings:
+    """Who else accepts from the same listening sockets, and whether it is their turn."""
+
+    def __init__(self, board: Scoreboard, slot: int, fresh: float) -> None:
+        self._board = board
+        self._slot = slot
+        self._own = board.words(slot)
+        self._fresh = int(fresh * MICROSECONDS)  # a sibling that has not ticked for longer does not count
+        self._words: list[memoryview] = []
+
+    def less_busy(self) -> bool:
+        """Whether a sibling that could take a connection now has clearly fewer of them."""
+        board = self._board
+        if len(self._words) != board.used - 1:
+            self._words = [board.words(slot) for slot in range(1, board.used)]
+        own = self._own[CONNECTIONS]
+        dead = int(monotonic() * MICROSECONDS) - self._fresh
+        for words in self._words:
+            least = words[CONNECTIONS]
+            if (
+                own > least + (least >> 4)
+                and words[STATE] == SERVING
+                and words[RUNNING] < words[CAPACITY]
+                and words[HEARTBEAT] > dead
+            ):
+                return True
+        return False

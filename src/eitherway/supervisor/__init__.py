@@ -1,0 +1,1 @@
+"""The parent process: starts workers, watches them, replaces them. Never imports the application."""
