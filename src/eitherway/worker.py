@@ -33,6 +33,8 @@ _LAST_WORDS = 0.5  # seconds that clients get to close their side after the last
 class Worker:
     """Serves one application on listening sockets that are open already, until a signal ends it."""
 
+    shares_sockets = False  # other processes accept from the sockets too
+
     def __init__(self, config: Config, sockets: list[Socket], application: object = None) -> None:
         self._config = config
         self._sockets = sockets
@@ -61,10 +63,9 @@ class Worker:
             access_log=_open_access_log(config),
         )
         self._service.on_quiet = self._stop_when_quiet
-        self._listeners = [Listener(self._service, sock) for sock in self._sockets]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        interface = _join(interface_name, application, self._engine, config, self._service)
+        self._listeners = [Listener(self._service, sock, shared=self.shares_sockets) for sock in self._sockets]
+        self._take_signals()
+        interface = self._prepare(_join(interface_name, application, self._engine, config, self._service))
         # What is loaded by now lives as long as the process; the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -84,9 +85,16 @@ class Worker:
         interface = self._config.interface
         return application, detect_interface(application) if interface == "auto" else interface
 
+    def _prepare(self, interface: Interface) -> Interface:
+        """The last thing before the engine runs."""
+        return interface
+
     def _started(self) -> None:
         for listener in self._listeners:
             listener.start()
+        self._announce()
+
+    def _announce(self) -> None:
         logger.info(
             "eitherway %s serves %s (%s) on %s%s at %s, pid %d",
             __version__,
@@ -99,6 +107,10 @@ class Worker:
         )
 
     # -- ending ---------------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
         """The first signal drains, a second one ends the process now."""

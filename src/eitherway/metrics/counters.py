@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
+from os import sched_yield
 from time import monotonic, time
 from typing import Any
 
@@ -32,6 +33,7 @@ _SIZE = _TEXT_AT + TEXT
 
 SLOTS = 513  # the past, and 512 workers; pages that nobody touches cost nothing
 MICROSECONDS = 1_000_000
+PATIENCE = 0.005  # seconds that a connection is left to siblings that have fewer
 
 _COUNTS = struct.Struct(f"={WORDS - REQUESTS}q")
 
@@ -154,6 +156,10 @@ class Counters:
         text = f"{line.method} {line.uri}".encode("utf-8", "replace")[: TEXT - 1].ljust(TEXT, b"\0")
         self._map[self._text_at : self._text_at + TEXT] = text
 
+    def connected(self, count: int) -> None:
+        """A connection was opened or closed."""
+        self.words[CONNECTIONS] = count
+
     # -- now and then ---------------------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -183,8 +189,28 @@ class Siblings:
         self._own = board.words(slot)
         self._fresh = int(fresh * MICROSECONDS)  # a sibling that has not ticked for longer does not count
         self._words: list[memoryview] = []
+        self._left_since = 0.0
 
-    def less_busy(self) -> bool:
+    def leaves_to_others(self, now: float) -> bool:
+        """Whether a connection that waits is left to a sibling for now.
+
+        Not for long: the sibling may be held up. No timer is needed, as the poller reports the listener again and
+        again for as long as somebody waits there.
+        """
+        if not self._less_busy():
+            return False
+        waited = now - self._left_since
+        if waited < PATIENCE:
+            sched_yield()
+            return True
+        if waited < 4 * PATIENCE:
+            self._left_since = 0.0
+            return False
+        self._left_since = now  # somebody new: the last one was taken
+        sched_yield()
+        return True
+
+    def _less_busy(self) -> bool:
         """Whether a sibling that could take a connection now has clearly fewer of them."""
         board = self._board
         if len(self._words) != board.used - 1:

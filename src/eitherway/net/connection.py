@@ -320,7 +320,7 @@ class Connection(Stream):
     def _after_response(self) -> None:
         if self.broken:
             self.close()
-        elif not self.keep_alive or self.service.draining:
+        elif not self.keep_alive or self.service.closing:
             self._linger()
         elif self.body.complete:
             self.deadline = monotonic() + self.config.keep_alive_timeout

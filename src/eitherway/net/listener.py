@@ -98,13 +98,14 @@ def display(sock: Socket) -> str:
 
 
 class Listener:
-    """Accepts from one listening socket."""
+    """Accepts from one listening socket. `shared`: other processes do too, and a Unix socket's file is not ours."""
 
-    def __init__(self, service: Service, sock: Socket) -> None:
+    def __init__(self, service: Service, sock: Socket, *, shared: bool = False) -> None:
         self._service = service
         self._socket = sock
         self._unix = sock.family == socket_module.AF_UNIX
         self._server: Address | None = None if self._unix else sock.getsockname()[:2]
+        self._shared = shared
         self._paused = False
 
     def start(self) -> None:
@@ -116,17 +117,26 @@ class Listener:
         while accepted < len(self._service.connections):
             accepted = len(self._service.connections)
             self._on_ready(0)
+        self.leave()
+
+    def leave(self) -> None:
+        """Accept nobody any more; who has connected is left to those who share the socket."""
         self._service.poller.remove(self._socket.fileno())
         self.stop()
 
     def stop(self) -> None:
         """Close the socket: from now on the kernel refuses clients."""
-        close_socket(self._socket)
+        if self._shared:
+            self._socket.close()
+        else:
+            close_socket(self._socket)
 
     def _on_ready(self, bits: int) -> None:
         sock = self._socket
         service = self._service
         for _ in range(_ACCEPTS):
+            if service.siblings is not None and service.siblings.leaves_to_others(service.poller.now):
+                return
             try:
                 # The public accept() would look its class up in the module, where gevent has put its own.
                 fd, address = sock._accept()  # type: ignore[attr-defined]

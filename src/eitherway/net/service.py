@@ -16,6 +16,7 @@ from eitherway.net.poller import Poller
 
 if TYPE_CHECKING:
     from eitherway.metrics.access_log import AccessLog
+    from eitherway.metrics.counters import Counters, Siblings
     from eitherway.net.connection import Connection
 
 logger = logging.getLogger("eitherway.server")
@@ -41,7 +42,10 @@ class Service:
         self.collects_bodies = collects_bodies  # small bodies are read before a thread or greenlet is taken
         self.connections: set[Connection] = set()
         self.running: set[Exchange] = set()
-        self.draining = False
+        self.draining = False  # every answer is its connection's last
+        self.closing = False  # and idle connections are closed
+        self.counters: Counters | None = None  # where a supervisor wants to know
+        self.siblings: Siblings | None = None  # workers that accept from the same listeners
         self.on_quiet: Callable[[], None] = lambda: None  # called while draining, whenever something ended
         self._spawn = spawn
         self._trusts = _trusted(config.forwarded_allow_ips)
@@ -58,28 +62,36 @@ class Service:
         """Spawn the task that runs an exchange, or refuse it: 503 beyond `limit_concurrency`."""
         if exchange.fields.forwarded and self._trusts(exchange.client):
             _believe_proxy(exchange, self._trusts)
-        if self.access_log is not None:
+        if self.access_log is not None or self.counters is not None:
             exchange.started_at = monotonic()
         if self.draining:
             exchange.keep_alive = False
         if len(self.running) >= self.config.limit_concurrency:
             self.warn("limit_concurrency", "%d requests are running: answering 503", len(self.running))
+            if self.counters is not None:
+                self.counters.refused += 1
             try:
                 exchange.fail(503, "the server is busy; try again", b"retry-after: 1\r\n")
             except ClientGone:
                 pass  # it did not wait for the answer
             return
         self.running.add(exchange)
+        if self.counters is not None:
+            self.counters.began(exchange, self.running)
         self._spawn(exchange)
 
     def ended(self, exchange: Exchange) -> None:
         """The task of an exchange has ended. From any thread."""
         self.running.discard(exchange)
+        if self.counters is not None:
+            self.counters.ended(exchange, self.running)
         if self.draining:
             self.post(self.on_quiet)
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        if self.counters is not None:
+            self.counters.connected(len(self.connections))
         if self.draining:
             self.post(self.on_quiet)
 
@@ -91,6 +103,8 @@ class Service:
     def refused(self, client: Address | None, refusal: RequestRefused) -> None:
         """A request was answered by the server itself, before it became an exchange."""
         logger.info("refused a request of %s: %d %s", _name(client), refusal.status, refusal)
+        if self.counters is not None:
+            self.counters.refused += 1
         if self.access_log is not None:
             self.access_log.write_refusal(client, refusal.status)
 
@@ -120,6 +134,8 @@ class Service:
 
     def make_room(self) -> bool:
         """Whether `limit_connections` allows the one just opened; the longest idle are closed for it."""
+        if self.counters is not None:
+            self.counters.connected(len(self.connections))
         limit = self.config.limit_connections
         if len(self.connections) <= limit:
             return True
@@ -132,11 +148,16 @@ class Service:
     def on_next_sweep(self, callback: Callable[[], None]) -> None:
         self._deferred.append(callback)
 
-    def drain(self) -> None:
-        """From now on every answer is its connection's last; idle connections are closed, unless a request is there."""
+    def retire(self) -> None:
+        """From now on every answer says that it is its connection's last; who is idle may still ask once more."""
         self.draining = True
         for exchange in list(self.running):
             exchange.keep_alive = False
+
+    def drain(self) -> None:
+        """From now on every answer is its connection's last; idle connections are closed, unless a request is there."""
+        self.retire()
+        self.closing = True
         for connection in list(self.connections):
             connection.drain()
 
