@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from eitherway.config import Settings, parse_bind
-from eitherway.net.listener import close_socket, open_socket
+from eitherway.config import Config, Settings, parse_bind
+from eitherway.errors import ConfigError
+from eitherway.net.inherited import adopt, passed_sockets
+from eitherway.net.listener import Socket, close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
 
 
@@ -14,14 +20,56 @@ def serve(settings: Settings, application: object = None) -> int:
     config = settings.config
     configure_logging(config.log_level)
     _raise_file_limit(config.limit_connections)
-    sockets = []
+    sockets = passed_sockets()
+    are_ours = not sockets
     try:
-        for bind in config.bind:
-            sockets.append(open_socket(parse_bind(bind), config.backlog))
-        return Worker(config, sockets, application).run()
+        for bind in config.bind if are_ours else ():
+            address = parse_bind(bind)
+            sockets.append(adopt(address.fd) if address.fd >= 0 else open_socket(address, config.backlog))
+        with _pid_file(config.pid_file):
+            if _wants_supervisor(config):
+                return _supervise(config, sockets, application)
+            return Worker(config, sockets, application).run()
     finally:
         for sock in sockets:
             close_socket(sock)
+
+
+def _wants_supervisor(config: Config) -> bool:
+    """One process is enough where nothing is asked that takes a second one to do."""
+    return config.workers != 1 or any(
+        (config.reload, config.control_socket, config.preload, config.timeout, config.max_requests, config.max_memory)
+    )
+
+
+def _supervise(config: Config, sockets: list[Socket], application: object) -> int:
+    # Imported here: a server of one process need not hold what supervising takes.
+    from eitherway.supervisor import reload
+    from eitherway.supervisor.front import balance
+    from eitherway.supervisor.supervisor import Supervisor
+
+    if config.reload:
+        reload.check()
+    workers = config.workers or len(os.sched_getaffinity(0))
+    return Supervisor(config, sockets, application, workers, balance(config, workers)).run()
+
+
+@contextmanager
+def _pid_file(name: str) -> Iterator[None]:
+    """The file with this process's number, for as long as it serves and nobody else has put his there."""
+    if not name:
+        yield
+        return
+    path, text = Path(name).absolute(), f"{os.getpid()}\n"
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"cannot write the pid file {name}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        if path.exists() and path.read_text() == text:
+            path.unlink()
 
 
 def _raise_file_limit(connections: int) -> None:

@@ -18,13 +18,16 @@ HOUR = 3600.0  # seconds
 # The sections of the command line's help, in the order of the fields below.
 APPLICATION = "Application"
 ENGINE = "Engine"
+PROCESSES = "Processes"
 LISTENING = "Listening"
 LOGGING = "Logging"
 LIMITS = "Limits"
 TIMEOUTS = "Timeouts"
 PROXY = "Behind a proxy"
 
-ADDRESS = Check("host:port, [IPv6]:port, :port or unix:/path, with a port from 0 to 65535", readable(parse_bind), True)
+ADDRESS = Check(
+    "host:port, [IPv6]:port, :port, unix:/path or fd://3, with a port from 0 to 65535", readable(parse_bind), True
+)
 PEER = Check(
     "an address, a network such as 10.0.0.0/8, 'unix', or '*'",
     lambda text: text in ("unix", "*") or readable(parse_network)(text),
@@ -72,10 +75,50 @@ class Config:
         check=between(1, 1024),
     )
 
+    workers: int = setting(
+        1,
+        PROCESSES,
+        "Worker processes; auto is one for each CPU.",
+        kind="workers",
+        short="-w",
+        check=Check("from 1 to 256", lambda value: 0 <= value <= 256),
+    )
+    balance: str = setting(
+        "auto",
+        PROCESSES,
+        "Who gives requests to workers: our balancer, or the kernel. auto: request for sync and threads.",
+        choices=("auto", "request", "kernel"),
+    )
+    worker_concurrency: int = setting(
+        0, PROCESSES, "Requests that the balancer gives a worker at once; 0: what the engine runs.", check=between(0, 100_000)
+    )
+    queue: int = setting(1024, PROCESSES, "Most requests that wait in the balancer (else 503).", check=between(0, 1_000_000))
+    queue_timeout: float = setting(
+        30.0, PROCESSES, "Longest time a request waits in the balancer (else 503).", unit="s", check=PATIENCE
+    )
+    timeout: float = setting(
+        0.0, PROCESSES, "Longest time one request may run; 0: any.", unit="s", check=time_between(0, 24 * HOUR)
+    )
+    max_requests: int = setting(
+        0, PROCESSES, "Replace a worker after so many requests; 0: never.", check=between(0, 1_000_000_000)
+    )
+    max_requests_jitter: int = setting(
+        0, PROCESSES, "Add up to so many to that at random for each worker.", check=between(0, 1_000_000_000)
+    )
+    max_memory: int = setting(
+        0, PROCESSES, "Replace a worker that holds more memory; 0: never.", unit="bytes", check=size_between(0, 1024 * GIB)
+    )
+    preload: bool = setting(False, PROCESSES, "Import the application once, and fork workers from there.")
+    reload: bool = setting(False, PROCESSES, "Reload when a file of the application changes; needs watchfiles.")
+    control_socket: str = setting(
+        "", PROCESSES, "The socket of status, reload and stop; empty: one in the user's runtime directory.", metavar="FILE"
+    )
+    pid_file: str = setting("", PROCESSES, "Write the process's number into this file.", metavar="FILE")
+
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",),
         LISTENING,
-        "Listen on host:port, [::1]:port, :port or unix:/path; port 0 takes a free one. Repeatable.",
+        "Listen on host:port, [::1]:port, :port, unix:/path or fd://3; port 0 takes a free one. Repeatable.",
         metavar="ADDRESS",
         short="-b",
         check=ADDRESS,

@@ -42,6 +42,11 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_workers(text: str) -> int:
+    """Read a number of processes, or "auto", which is 0."""
+    return 0 if text.strip().lower() == "auto" else parse_count(text)
+
+
 def parse_size(text: str) -> int:
     """Read bytes from "65536", "64k", "100m", "1g"; suffixes count in 1024, "kb" and "KiB" say the same."""
     match = SIZE_FORM.fullmatch(text.strip())
@@ -88,6 +93,11 @@ def accept_count(value: object) -> int:
     return value
 
 
+def accept_workers(value: object) -> int:
+    """Take a number of processes, or text as in `parse_workers`."""
+    return parse_workers(value) if isinstance(value, str) else accept_count(value)
+
+
 def accept_size(value: object) -> int:
     """Take bytes as an int, or text as in `parse_size`."""
     return parse_size(value) if isinstance(value, str) else accept_count(value)
@@ -119,6 +129,11 @@ def accept_list(value: object, separator: str = ",") -> tuple[str, ...]:
 
 
 # ---- value -> text ----
+
+
+def show_workers(value: int) -> str:
+    """Write a number of processes, or "auto"."""
+    return str(value) if value else "auto"
 
 
 def show_size(value: int) -> str:
@@ -167,6 +182,7 @@ class Kind:
 KINDS = {
     "text": Kind("text", accept_text, accept_text, str),
     "count": Kind("a whole number", parse_count, accept_count, str),
+    "workers": Kind("auto, or a whole number", parse_workers, accept_workers, show_workers),
     "size": Kind("a size in bytes (such as 8190, 64k, 100m, 1g)", parse_size, accept_size, show_size),
     "duration": Kind("a time (such as 500ms, 10s, 2m, or seconds)", parse_duration, accept_duration, show_duration),
     "flag": Kind("true or false", parse_flag, accept_flag, show_flag),
@@ -188,15 +204,18 @@ KINDS = {
 class Address:
     """Where to listen: `host` and `port` (0: any free one), or `path` where the family is "unix".
 
-    The family "name" is a host name, still to be resolved.
+    The family "fd" is a socket that was opened by somebody else, and inherited. The family "name" is a host name, still to be resolved.
     """
 
-    family: Literal["inet", "inet6", "name", "unix"]
+    family: Literal["inet", "inet6", "name", "unix", "fd"]
     host: str = ""
     port: int = 0
     path: str = ""
+    fd: int = -1
 
     def __str__(self) -> str:
+        if self.family == "fd":
+            return f"fd://{self.fd}"
         if self.family == "unix":
             return f"unix:{self.path}"
         host = f"[{self.host}]" if self.family == "inet6" else self.host
@@ -204,7 +223,9 @@ class Address:
 
 
 def parse_bind(text: str) -> Address:
-    """Read "host:port", "[::1]:port", ":port" (every IPv4 interface) or "unix:/path"; else ValueError."""
+    """Read "host:port", "[::1]:port", ":port" (every IPv4 interface), "unix:/path" or "fd://3"; else ValueError."""
+    if text.startswith("fd://"):
+        return Address("fd", fd=parse_count(text.removeprefix("fd://")))
     if text.startswith("unix:"):
         return _unix_address(text.removeprefix("unix:"))
     host, colon, port_text = text.rpartition(":")

@@ -97,7 +97,8 @@ class OneAtATimeEngine(AsyncioEngine):
     def _start_next(self, done: object) -> None:
         self._current = None
         if self._queue:
-            self._current = self._loop.create_task(self._call(self._queue.popleft()))
+            exchange = self._queue.popleft()
+            exchange.task = self._current = self._loop.create_task(self._call(exchange))
             self._current.add_done_callback(self._start_next)
 
 

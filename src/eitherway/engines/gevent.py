@@ -33,6 +33,7 @@ class GeventEngine(Engine):
     def spawn(self, exchange: Exchange) -> None:
         # In the hub, in which the poller is turned: it goes on here when the greenlet first switches away.
         task = self._idle.pop() if self._idle else greenlet(self._work, self._hub)
+        exchange.task = task
         task.switch(exchange)
 
     def _work(self, exchange: Exchange) -> None:

@@ -103,6 +103,10 @@ class Stream:
         """Put back what lies behind the body: the next request."""
         self.buffer = data
 
+    def shut(self) -> None:
+        """Close the connection for both sides, from any thread: who uses it finds out."""
+        self.socket.shutdown(socket_module.SHUT_RDWR)
+
     # -- sending --------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> bool:

@@ -1,0 +1,287 @@
+"""Inside a worker process that a supervisor has forked: what a worker owes its supervisor.
+
+It reports over its line, counts in its slot of the scoreboard, drains when told to or when the supervisor has died,
+and sees whether requests are stuck.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import logging
+import os
+import random
+import select
+import signal
+import sys
+import traceback
+
+# Bound now: in gevent's workers a guard thread needs the real ones.
+from _thread import start_new_thread
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any, NoReturn
+
+from eitherway.config import Config
+from eitherway.errors import StartError
+from eitherway.http.exchange import Exchange
+from eitherway.interfaces.base import Interface
+from eitherway.metrics import counters as c
+from eitherway.metrics.histogram import bucket_of
+from eitherway.net.listener import Socket
+from eitherway.supervisor import stuck
+from eitherway.supervisor.handle import Line
+from eitherway.worker import Worker
+
+logger = logging.getLogger("eitherway.server")
+
+_TICK = 0.25  # seconds; how old the numbers in the scoreboard are
+_LINGER = 3.0  # seconds that idle clients of a worker that is replaced have to ask once more
+_FRESH = 1.0  # seconds without a tick after which a sibling is not waited for
+_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+_UNLIMITED = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a worker is given by its supervisor."""
+
+    id: int
+    line: Line
+    board: c.Scoreboard
+    slot: int
+    balances: bool  # it shares its sockets with siblings
+
+
+def run_worker(config: Config, sockets: list[Socket], application: object, post: Post) -> NoReturn:
+    """Be a worker, in a process just forked; never returns into the parent's frames."""
+    code = 1
+    try:
+        worker = SupervisedWorker(config, sockets, application, post)
+        code = worker.run()
+    except StartError as error:
+        code = error.exit_code
+        post.line.send({"failed": str(error), "traceback": error.traceback, "exit_code": code})
+    except BaseException as error:
+        line = f"the worker ended with {type(error).__name__}: {error}"
+        post.line.send({"failed": line, "traceback": traceback.format_exc(), "exit_code": code})
+    finally:
+        try:
+            atexit._run_exitfuncs()
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+        finally:
+            os._exit(code)
+
+
+class SupervisedWorker(Worker):
+    shares_sockets = True
+
+    def __init__(self, config: Config, sockets: list[Socket], application: object, post: Post) -> None:
+        super().__init__(config, sockets, application)
+        self._post = post
+        self._name = f"worker {post.id} (pid {os.getpid()})"
+        self._counters = c.Counters(post.board, post.slot)
+        self._counters.words[c.PID] = os.getpid()
+        self._running = False
+        self._linger_until = 0.0
+        self._ticked = self._due = monotonic()
+        self._known_stuck: set[Exchange] = set()
+        jitter = random.randint(0, config.max_requests_jitter)
+        self._enough = config.max_requests + jitter if config.max_requests else _UNLIMITED
+        _take_start_signals()
+
+    def _prepare(self, interface: Interface) -> Interface:
+        self._counters.words[c.CAPACITY] = slots(self._config, self._engine_name, interface.colour) or _UNLIMITED
+        self._service.counters = self._counters
+        if self._post.balances:
+            self._service.siblings = c.Siblings(self._post.board, self._post.slot, _FRESH)
+        self._poller.watch(self._post.line.fileno(), self._on_line)
+        start_new_thread(self._guard, ())
+        queues = interface.colour == "sync" and self._engine_name != "gevent"
+        return _Queued(interface, self._counters) if queues else interface
+
+    def _announce(self) -> None:
+        self._running = True
+        self._counters.words[c.STATE] = c.SERVING
+        self._post.line.send({"ready": True, "engine": self._engine_name, "interface": self._interface_name})
+
+    # -- ending ---------------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if not self._running:
+            os._exit(0)
+        self._poller.post(self._retire)
+
+    def _on_line(self, bits: int) -> None:
+        line = self._post.line
+        for message in line.receive():
+            if "drain" in message:
+                (self._drain if message["drain"] == "final" else self._retire)()
+        if line.closed:
+            self._poller.remove(line.fileno())
+            logger.warning("%s: the supervisor has died; ending", self._name)
+            self._drain()
+
+    def _retire(self) -> None:
+        """End, while others serve on: idle clients may ask once more, and learn from the answer that we close."""
+        if self._service.draining:
+            return
+        self._counters.words[c.STATE] = c.DRAINING
+        now = monotonic()
+        self._linger_until = now + min(_LINGER, self._config.graceful_timeout)
+        self._stop_at = now + self._config.graceful_timeout
+        for listener in self._listeners:
+            listener.leave()
+        self._service.retire()
+        self._stop_when_quiet()
+
+    def _drain(self) -> None:
+        """End, and nobody serves on. Also when retiring already."""
+        self._service.siblings = None
+        self._counters.words[c.STATE] = c.DRAINING
+        if self._linger_until:
+            self._end_lingering()
+        else:
+            super()._drain()
+
+    def _end_lingering(self) -> None:
+        self._linger_until = 0.0
+        self._service.drain()
+        self._stop_when_quiet()
+
+    def _stop_when_quiet(self) -> None:
+        if not self._linger_until or not self._service.connections:
+            super()._stop_when_quiet()
+
+    # -- now and then ---------------------------------------------------------------------------------------
+
+    def _tick(self) -> float:
+        now = monotonic()
+        self._counters.loop_lag[bucket_of(now - self._due)] += 1
+        self._ticked = now
+        self._counters.note_longest(list(self._service.running))
+        self._counters.flush()
+        if self._counters.requests >= self._enough:
+            self._enough = _UNLIMITED
+            self._post.line.send({"worn": f"served {self._counters.requests} requests"})
+        if self._linger_until and now > self._linger_until:
+            self._end_lingering()
+        if self._config.timeout and self._service.running:
+            self._look_for_stuck(now)
+        interval = min(super()._tick(), _TICK)
+        self._due = monotonic() + interval
+        return interval
+
+    # -- stuck requests -------------------------------------------------------------------------------------
+
+    def _look_for_stuck(self, now: float) -> None:
+        """Requests that run too long while the worker as such goes on: in threads, tasks and greenlets."""
+        before = now - self._config.timeout
+        running = list(self._service.running)
+        overdue = [e for e in running if e.started_at < before]
+        self._known_stuck &= set(overdue)
+        new = [e for e in overdue if e not in self._known_stuck]
+        if not new:
+            return
+        stacks = stuck.thread_stacks()
+        for exchange in new:
+            self._known_stuck.add(exchange)
+            task = getattr(exchange, "task", None)
+            frames = stacks.get(exchange) or stuck.task_stack(task)
+            logger.error(stuck.report(self._name, now - exchange.started_at, exchange, frames))
+            _break_off(exchange, task)
+        held = [e for e in overdue if e in stacks]
+        if held and len(held) >= self._counters.words[c.CAPACITY]:
+            self._post.line.send({"stuck": f"{self._name}: all of its {len(held)} threads are stuck; it is replaced"})
+
+    def _guard(self) -> None:
+        """In a thread of its own: see that the worker's loop turns, and that the supervisor lives."""
+        timeout = self._config.timeout
+        poll = select.poll()
+        poll.register(self._post.line.fileno(), select.POLLHUP)
+        interval = min(1.0, max(0.05, timeout / 8)) if timeout else 1.0
+        while not poll.poll(interval * 1000):
+            if timeout and monotonic() - self._ticked > timeout:
+                self._report_held_up()
+        # The supervisor is gone. What the loop does about it comes to an end, if the loop turns.
+        sleep(self._config.graceful_timeout + 2.0)
+        os._exit(1)
+
+    def _report_held_up(self) -> None:
+        now = monotonic()
+        for exchange, frames in stuck.thread_stacks().items():
+            seconds = now - exchange.started_at
+            if seconds > self._config.timeout and exchange not in self._known_stuck:
+                self._known_stuck.add(exchange)
+                self._post.line.send({"stuck": stuck.report(self._name, seconds, exchange, frames)})
+
+
+class _Queued:
+    """A sync interface whose calls may have waited for a thread: counts how long."""
+
+    colour = "sync"
+
+    def __init__(self, interface: Interface, counters: c.Counters) -> None:
+        self.startup, self.shutdown = interface.startup, interface.shutdown
+        self.suspend = interface.suspend
+        self._interface = interface
+        self._waits = counters.queue_wait
+
+    def __call__(self, exchange: Exchange) -> Any:
+        self._waits[bucket_of(monotonic() - exchange.started_at)] += 1
+        return self._interface(exchange)
+
+
+def slots(config: Config, engine: str, colour: str) -> int:
+    """How many requests a worker runs at once; 0: as many as come."""
+    if config.worker_concurrency:
+        return config.worker_concurrency
+    if engine == "sync":
+        return 1
+    if engine == "threads" or (colour == "sync" and engine != "gevent"):
+        return config.threads
+    return 0
+
+
+def _take_start_signals() -> None:
+    """Until the engine runs a worker just ends; a terminal's signals are for the supervisor."""
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(128 + number))
+    try:
+        faulthandler.enable()  # a crash in compiled code shows its Python stack
+    except (OSError, ValueError, RuntimeError):
+        pass  # stderr is no file
+
+
+def _break_off(exchange: Exchange, task: Any) -> None:
+    """End a stuck request for its client: by 504 where that is safe, else by closing its connection."""
+    if hasattr(task, "get_loop"):
+        task.get_loop().call_soon_threadsafe(_time_out_task, exchange, task)
+    elif hasattr(task, "gr_frame"):
+        _answer(exchange)  # in the hub, while the greenlet waits
+    else:
+        try:
+            exchange.channel.shut()
+        except OSError:
+            pass  # the client has gone
+
+
+def _time_out_task(exchange: Exchange, task: Any) -> None:
+    if not task.done():
+        _answer(exchange)
+        task.cancel()
+
+
+def _answer(exchange: Exchange) -> None:
+    try:
+        exchange.keep_alive = False
+        exchange.fail(504, "the application took too long")
+    except OSError:
+        pass  # the client has gone

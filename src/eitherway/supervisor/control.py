@@ -1,0 +1,208 @@
+"""The control socket: `eitherway status`, `reload` and `stop` speak to a running supervisor.
+
+A Unix socket of mode 0600; a JSON object a line each way: {"command": "status"} and its answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket as socket_module
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eitherway.errors import BindError, EitherwayError
+from eitherway.net.listener import Socket
+from eitherway.supervisor.events import Events
+from eitherway.supervisor.handle import Line
+
+_PATIENCE = 5.0  # seconds for a command to be taken
+_CLIENTS = 16
+
+Answer = Callable[[dict[str, Any]], object]
+
+
+class ControlError(EitherwayError):
+    """The server cannot be spoken to."""
+
+    exit_code = 1
+
+
+def default_directory() -> Path:
+    """Where supervisors of this user have their sockets, when they are not told where."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(base) / f"eitherway-{os.getuid()}"
+
+
+# ---- the supervisor's side ----
+
+
+class ControlServer:
+    """Listens; a line that has come is given to `on_command`, with the means to answer it now or later."""
+
+    def __init__(self, path: str, on_command: Callable[[str, Answer], None], events: Events) -> None:
+        self.path = Path(path) if path else _private_directory() / f"{os.getpid()}.sock"
+        self._on_command = on_command
+        self._events = events
+        self._clients: list[Line] = []
+        self.socket = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
+        # Bound beside its place and moved there, so that it is never open to others, and takes a former one's place.
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            fresh.unlink(missing_ok=True)
+            self.socket.bind(str(fresh))
+            fresh.chmod(0o600)
+            self.socket.listen(_CLIENTS)
+            fresh.replace(self.path)
+            self._inode = self.path.stat().st_ino
+        except OSError as error:
+            self.socket.close()
+            raise BindError(f"cannot open the control socket {self.path}: {error.strerror or error}") from None
+        self.socket.setblocking(False)
+        events.watch(self.socket, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self.socket.accept()
+        except OSError:
+            return  # it has gone again
+        if len(self._clients) >= _CLIENTS:
+            client.close()
+            return
+        line = Line(client)
+        self._clients.append(line)
+        self._events.watch(line, lambda: self._hear(line))
+
+    def _hear(self, line: Line) -> None:
+        try:
+            for message in line.receive():
+                self._on_command(str(message.get("command")), line.send)
+        except (ValueError, AttributeError):
+            line.closed = True  # no JSON object
+        if line.closed:
+            self._events.unwatch(line)
+            self._clients.remove(line)
+            line.close()
+
+    def forget(self) -> None:
+        """In a child: close what is the supervisor's."""
+        self.socket.close()
+        for line in self._clients:
+            line.close()
+
+    def close(self) -> None:
+        self.forget()
+        try:
+            if self.path.stat().st_ino == self._inode:  # a successor may have put its own there
+                self.path.unlink()
+        except OSError:
+            pass  # somebody removed it
+
+
+def _private_directory() -> Path:
+    directory = default_directory()
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise BindError(f"cannot make {directory} for the control socket: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise BindError(f"{directory} is not a directory of this user alone; name a --control-socket elsewhere")
+    return directory
+
+
+# ---- the command line's side ----
+
+
+def ask(path: str, command: str, patience: float | None = _PATIENCE) -> dict[str, Any]:
+    """Send a command to the supervisor at `path` (empty: the only one of this user). Raises ControlError."""
+    sock = _connect(path)
+    sock.settimeout(patience)
+    with sock, sock.makefile("rwb") as stream:
+        try:
+            stream.write(json.dumps({"command": command}).encode() + b"\n")
+            stream.flush()
+            line = stream.readline()
+            if command == "stop" and line:
+                sock.settimeout(None)
+                stream.readline()  # until it has ended
+        except OSError as error:
+            raise ControlError(f"the server at {path or 'its socket'} does not answer: {error}") from None
+    if not line:
+        raise ControlError("the server closed the connection without an answer")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise ControlError(answer["error"])
+    return answer
+
+
+def _connect(path: str) -> Socket:
+    directory = default_directory()
+    places = [Path(path)] if path else sorted(directory.glob("*.sock")) if directory.is_dir() else []
+    alive: list[tuple[Path, Socket]] = []
+    for place in places:
+        sock = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
+        try:
+            sock.connect(str(place))
+        except OSError as error:
+            sock.close()
+            if path:
+                raise ControlError(f"no server answers at {path}: {error.strerror or error}") from None
+            continue  # its supervisor was killed
+        alive.append((place, sock))
+    if len(alive) == 1:
+        return alive[0][1]
+    for _, sock in alive:
+        sock.close()
+    if alive:
+        names = ", ".join(str(place) for place, _ in alive)
+        raise ControlError(f"several servers are running; name one with --control-socket: {names}")
+    raise ControlError(
+        "no server with a control socket is running; one with several workers has it, or one that --control-socket names"
+    )
+
+
+# ---- what status prints ----
+
+
+def table(status: dict[str, Any]) -> str:
+    """The status as lines of columns."""
+    head = status["supervisor"]
+    first = (
+        f"{head['app']} on {head['engine']}, {head['wanted']} workers ({head['balance']} balancing), "
+        f"pid {head['pid']}, up {_time(head['uptime'])}, at {', '.join(head['addresses'])}"
+    )
+    rows = [("worker", "pid", "state", "up", "conns", "running", "requests", "5xx", "p50", "p99", "lag p99", "memory")]
+    for each in status["workers"]:
+        rows.append(
+            (
+                str(each["worker"]), str(each["pid"]), each["state"], _time(each["uptime"]), str(each["connections"]),
+                str(each["running"]), *_counts(each), f"{each['memory'] / 2**20:.0f} MiB",
+            )
+        )  # fmt: skip
+    rows.append(("all", "", "", "", "", "", *_counts(status["total"]), ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [first, *("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)]
+    for each in status["workers"]:
+        if each["longest_age"] >= 1:
+            lines.append(f"worker {each['worker']} has been running {each['longest']} for {_time(each['longest_age'])}")
+    return "\n".join(lines)
+
+
+def _counts(each: dict[str, Any]) -> tuple[str, ...]:
+    times = each["request_time"]
+    lag = each["loop_lag"]["p99"]
+    return str(each["requests"]), str(each["errors"]), _short(times["p50"]), _short(times["p99"]), _short(lag)
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,138 @@
+"""The supervisor's view of the balancer: a child process that gives requests to workers on their own sockets.
+
+It is told {"add": id, "path": ..., "slots": n}, {"remove": id} and {"drain": true}, and answers {"ready": true},
+{"removed": id} and {"stuck": id, "request": ..., "seconds": ...}. One that dies is started again and told of all
+workers that serve; they are not restarted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from eitherway.config import Config
+from eitherway.metrics.counters import Scoreboard
+from eitherway.net.listener import Socket
+from eitherway.supervisor.events import Events
+from eitherway.supervisor.handle import Line, make_lines
+
+logger = logging.getLogger("eitherway.server")
+
+_EARLY = 1.0  # seconds; a balancer that lives shorter is not started again at once
+
+
+def is_there() -> bool:
+    """Whether this installation has a balancer."""
+    return find_spec("eitherway.balancer") is not None
+
+
+class Front:
+    """Starts the balancer, and keeps it told. `forget` closes what is the supervisor's, in the child."""
+
+    def __init__(self, config: Config, sockets: list[Socket], board: Scoreboard, forget: Callable[[], None]) -> None:
+        self.pid = 0
+        self.line: Line | None = None
+        self.is_ready = False
+        self.is_draining = False
+        self._config = config
+        self._sockets = sockets
+        self._board = board
+        self._forget = forget
+        self._targets: dict[int, tuple[str, int]] = {}
+        self._started = 0.0
+        self.start_at = 0.0
+
+    def start(self, now: float) -> Line:
+        """Fork the balancer. Raises OSError."""
+        ours, theirs = make_lines()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if not pid:
+            self._become_balancer(ours, theirs)
+        theirs.close()
+        self.pid, self.line, self._started = pid, ours, now
+        for id, (path, slots) in self._targets.items():
+            ours.send({"add": id, "path": path, "slots": slots})
+        return ours
+
+    def _become_balancer(self, ours: Line, theirs: Line) -> None:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+                signal.signal(number, signal.SIG_IGN)
+            for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            ours.close()
+            self._forget()
+            from eitherway.balancer import run_balancer
+
+            code = run_balancer(self._config, self._sockets, theirs.socket, self._board)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def add(self, id: int, path: str, slots: int) -> None:
+        self._targets[id] = (path, slots)
+        self._send({"add": id, "path": path, "slots": slots})
+
+    def remove(self, id: int) -> bool:
+        """Have no more requests given to a worker. False: nobody gives it any."""
+        known = self._targets.pop(id, None) is not None
+        return known and self._send({"remove": id})
+
+    def drain(self) -> None:
+        """Answer what clients have asked, then end."""
+        self.is_draining = True
+        self._send({"drain": True})
+
+    def _send(self, message: dict[str, object]) -> bool:
+        return self.line is not None and self.line.send(message)
+
+    def reap(self, now: float, events: Events) -> bool:
+        """Whether the balancer has ended since the last look."""
+        if not self.pid:
+            return False
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if not pid:
+            return False
+        if not self.is_draining:
+            logger.error(
+                "the balancer (pid %d) ended with %d; starting it again", pid, os.waitstatus_to_exitcode(status)
+            )
+        self.start_at = now if now - self._started > _EARLY else now + _EARLY / 2
+        self.pid, self.is_ready = 0, False
+        if self.line is not None:
+            events.unwatch(self.line)
+            self.line.close()
+            self.line = None
+        return True
+
+    def kill(self) -> None:
+        self.is_draining = True
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """In a child: close the line."""
+        if self.line is not None:
+            self.line.close()
+
+
+def balance(config: Config, workers: int) -> str:
+    """Who gives requests to the workers: "request" (the balancer) or "kernel".
+
+    auto: the balancer for engines that run few requests at a time, when there is a choice between workers.
+    """
+    wanted = config.balance
+    if wanted == "auto":
+        wanted = "request" if workers > 1 and config.engine in ("sync", "threads") else "kernel"
+    return wanted if is_there() else "kernel"

@@ -1,0 +1,92 @@
+"""The two ends of the line between supervisor and worker, and the parent's view of a worker.
+
+A line is one end of a socket pair; JSON objects go over it, one a line. When its other end is closed, the process
+there has ended, however it did.
+"""
+
+from __future__ import annotations
+
+import json
+import socket as socket_module
+from dataclasses import dataclass, field
+from socket import socket as Socket  # noqa: N812
+from time import monotonic
+from typing import Any
+
+_RECEIVE = 65536
+
+
+class Line:
+    """A non-blocking end. Neither side may be held up by the other, so what does not fit is dropped."""
+
+    def __init__(self, sock: Socket) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+        self.closed = False  # the other end is
+        self._buffer = b""
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, message: dict[str, Any]) -> bool:
+        try:
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> list[dict[str, Any]]:
+        """What has come. Afterwards `closed` says whether more can come."""
+        while True:
+            try:
+                data = self.socket.recv(_RECEIVE)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.closed = True
+                break
+            self._buffer += data
+        *lines, self._buffer = self._buffer.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def make_lines() -> tuple[Line, Line]:
+    """A line's two ends."""
+    ours, theirs = socket_module.socketpair()
+    for sock in (ours, theirs):
+        sock.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_SNDBUF, 1 << 20)  # a long traceback fits
+    return Line(ours), Line(theirs)
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why a worker could not start."""
+
+    message: str
+    traceback: str
+    exit_code: int
+
+
+@dataclass(slots=True)
+class Handle:
+    """A worker process, as the supervisor sees it."""
+
+    id: int
+    pid: int
+    slot: int
+    line: Line
+    path: str = ""  # of its own Unix socket, where a balancer gives it its requests
+    born: float = field(default_factory=monotonic)
+    is_ready: bool = False
+    failure: Failure | None = None
+    reason: str = ""  # why we end it, where we do
+    is_draining: bool = False
+    aborted_at: float = 0.0  # when it was asked for its stack by a signal that ends it
+
+    def __str__(self) -> str:
+        return f"worker {self.id} (pid {self.pid})"

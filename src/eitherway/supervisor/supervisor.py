@@ -1,0 +1,379 @@
+"""The parent process. Asks the policy what to do about every event, and does it; hears signals, workers and commands.
+
+It never imports the application, so that nothing in an application can bring it down.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+from pathlib import Path
+from time import monotonic
+
+from eitherway import __version__
+from eitherway.config import Config
+from eitherway.errors import StartError
+from eitherway.metrics import counters as c
+from eitherway.net.listener import Socket, close_socket, display
+from eitherway.supervisor import policy as p
+from eitherway.supervisor.child import slots
+from eitherway.supervisor.control import Answer, ControlServer
+from eitherway.supervisor.events import Events
+from eitherway.supervisor.front import Front
+from eitherway.supervisor.handle import Failure, Handle
+from eitherway.supervisor.memory import resident
+from eitherway.supervisor.notify import Notifier
+from eitherway.supervisor.reload import Watcher
+from eitherway.supervisor.status import describe
+from eitherway.supervisor.upgrade import Successor, find_predecessor
+from eitherway.supervisor.workers import Workers
+
+logger = logging.getLogger("eitherway.server")
+
+_LOOK = 1.0  # seconds between two looks at memory and heartbeats
+_HELD = 5.0  # seconds beyond --timeout until a worker whose guard is silent too is made to show its stack
+_LAST_WORDS = 2.0  # seconds for that
+
+
+class Supervisor:
+    """Serves by worker processes, on sockets that are open already, until a signal or a command ends it."""
+
+    def __init__(self, config: Config, sockets: list[Socket], application: object, workers: int, balance: str) -> None:
+        self.config = config
+        self.balance = balance
+        self.engine = self.interface = ""  # as the first worker says
+        self.started = monotonic()
+        self.addresses = [display(sock) for sock in sockets]
+        self.policy = p.Policy(workers, config.graceful_timeout)
+        self._sockets = sockets
+        self._directory = tempfile.mkdtemp(prefix="eitherway-") if balance == "request" else ""
+        self.workers = Workers(config, sockets, application, self._forget, self._directory)
+        self._front = Front(config, sockets, self.workers.board, self._forget) if self._directory else None
+        self._events = Events()
+        self._notifier = Notifier()
+        self._control: ControlServer | None = None
+        self._watcher: Watcher | None = None
+        self._successor: Successor | None = None
+        self._predecessor = find_predecessor()
+        self._waiting: list[Answer] = []  # for the end of a reload
+        self._failure: Failure | None = None  # of the last worker that could not start
+        self._exit_code: int | None = None
+        self._stopping = False
+        self._looked = 0.0
+
+    def run(self) -> int:
+        """Serve; the exit code. Raises StartError when the application cannot be started."""
+        try:
+            self._events.take_signals((*_SIGNALS, signal.SIGCHLD), self._on_signal)
+            self._control = ControlServer(self.config.control_socket, self._on_command, self._events)
+            if self.config.reload:
+                self._watcher = Watcher(self.config, self._forget, self._on_change, self._events)
+            self._decide(p.Begin())
+            while self._exit_code is None:
+                self._events.wait(min(self.policy.due(), self._looked + _LOOK) - monotonic())
+                self._reap()
+                self._look()
+                self._decide(p.Tick())
+        finally:
+            self._close()
+        if self._exit_code and self._failure is not None:
+            error = StartError(self._failure.message, self._failure.traceback)
+            error.exit_code = self._exit_code
+            raise error
+        return self._exit_code
+
+    def _forget(self) -> None:
+        """In a child: close what is the supervisor's alone. Its end must be seen when it dies, not when they do."""
+        self._events.forget()
+        self.workers.close_lines()
+        for each in (self._control, self._front, self._watcher, self._successor):
+            if each is not None:
+                each.forget()
+        if self._predecessor is not None:
+            self._predecessor.close()
+
+    def _close(self) -> None:
+        for id in list(self.workers.handles):  # only where an error of ours brought us here
+            self.workers.kill(id)
+        if self._front is not None:
+            self._front.kill()
+        if self._watcher is not None:
+            self._watcher.stop()
+        if self._control is not None:
+            self._control.close()
+        self._events.close()
+        self.workers.close_lines()
+        if self._directory:
+            for path in Path(self._directory).iterdir():
+                path.unlink()
+            Path(self._directory).rmdir()
+
+    # -- signals and commands -------------------------------------------------------------------------------
+
+    def _on_signal(self, number: int) -> None:
+        if number in _SIGNALS:
+            _SIGNALS[signal.Signals(number)](self)
+
+    def _stop(self) -> None:
+        """The first time gracefully, the second time now."""
+        if self._stopping:
+            self._quit()
+            return
+        self._stopping = True
+        self._notifier.stopping()
+        logger.info("stopping %d workers", len(self.workers.handles))
+        self._close_sockets()
+        if self._front is not None and self._front.pid:
+            self._front.drain()  # the workers follow when it has ended
+        else:
+            self._decide(p.Stop())
+
+    def _quit(self) -> None:
+        self._stopping = True
+        self._close_sockets()
+        if self._front is not None:
+            self._front.kill()
+        self._decide(p.Stop(now=True))
+
+    def _close_sockets(self) -> None:
+        """From now on only workers hold the listening sockets; they accept who has connected, then close them."""
+        for sock in self._sockets:
+            if self._successor is not None and self._successor.is_ready:
+                sock.close()  # a Unix socket's file is the successor's
+            else:
+                close_socket(sock)
+
+    def _reload(self) -> None:
+        if not self._stopping:
+            logger.info("reloading: replacing %d workers, one after the other", self.policy.wanted)
+            self._notifier.reloading()
+            self._decide(p.Reload())
+
+    def _resize(self, by: int) -> None:
+        self._decide(p.Resize(by))
+        logger.info("%d workers from now on", self.policy.wanted)
+
+    def _reopen(self) -> None:
+        """Log files are reopened by who writes them, when they were moved; an application may want to know too."""
+        for handle in self.workers.handles.values():
+            self.workers.signal(handle, signal.SIGUSR1)
+
+    def _upgrade(self) -> None:
+        if self._stopping or (self._successor is not None and not self._successor.is_over):
+            return
+        logger.info("starting the program anew, with the sockets that are open")
+        try:
+            self._successor = Successor(self._sockets, self._on_successor, self._events)
+        except OSError as error:
+            logger.error("cannot start the program anew: %s", error)
+
+    def _on_successor(self, successor: Successor) -> None:
+        if not successor.is_ready:
+            logger.error("the new program did not start; this one goes on")
+            return
+        logger.info("the new program serves (pid %d); ending", successor.pid)
+        self._stopping = True
+        self._close_sockets()
+        if self._front is not None and self._front.pid:
+            self._front.drain()
+        else:
+            self._decide(p.Retire())
+
+    def _on_command(self, command: str, answer: Answer) -> None:
+        if command == "status":
+            answer(describe(self))
+        elif command == "reload":
+            self._waiting.append(answer)
+            self._reload()
+        elif command == "stop":
+            answer({"stopping": True})
+            if not self._stopping:
+                self._stop()
+        else:
+            answer({"error": f"there is no command {command!r}"})
+
+    def _on_change(self, path: str) -> None:
+        if path:
+            logger.info("%s has changed", path)
+            self._reload()
+        else:
+            logger.error("the process that watches files has ended; files are not watched any more")
+
+    # -- workers and the balancer ---------------------------------------------------------------------------
+
+    def _on_worker(self, handle: Handle) -> None:
+        for message in handle.line.receive():
+            match message:
+                case {"ready": _, "engine": engine, "interface": interface}:
+                    self.engine, self.interface = engine, interface
+                    self._on_ready(handle)
+                case {"failed": text, "traceback": trace, "exit_code": code}:
+                    handle.failure = Failure(text, trace, code)
+                case {"worn": why}:
+                    self._recycle(handle, why)
+                case {"stuck": text}:
+                    logger.error("%s", text)
+                    handle.reason = f"stuck for more than {self.config.timeout:g} s"
+                    self._decide(p.Stuck(handle.id))
+        if handle.line.closed:
+            self._events.unwatch(handle.line)
+
+    def _on_ready(self, handle: Handle) -> None:
+        handle.is_ready = True
+        if self._front is not None:
+            colour = "sync" if self.interface == "wsgi" else "async"
+            count = slots(self.config, self.engine, colour) or self.config.limit_concurrency
+            self._front.add(handle.id, handle.path, count)
+        self._decide(p.Ready(handle.id))
+
+    def _recycle(self, handle: Handle, why: str) -> None:
+        member = self.policy.members.get(handle.id)
+        if member is not None and not member.worn:
+            logger.info("%s %s: replacing it", handle, why)
+            self._decide(p.Worn(handle.id))
+
+    def _on_balancer(self) -> None:
+        if self._front is None or self._front.line is None:
+            return
+        for message in self._front.line.receive():
+            match message:
+                case {"removed": id}:
+                    self.workers.drain(id, final=True)
+                case {"stuck": id, "request": request, "seconds": seconds}:
+                    logger.warning("%s: %s has run for %g s", self.workers.name(id), request, seconds)
+        if self._front.line.closed:
+            self._events.unwatch(self._front.line)
+
+    def _reap(self) -> None:
+        for handle, status in self.workers.ended():
+            self._on_worker(handle)  # its last words
+            self._events.unwatch(handle.line)
+            obituary = self.workers.obituary(handle, status)
+            self.workers.bury(handle)
+            if self._front is not None:
+                self._front.remove(handle.id)
+            if handle.failure is not None:
+                self._failure = handle.failure
+            if obituary:
+                logger.error("%s", obituary)
+            self._decide(p.Died(handle.id, handle.failure.exit_code if handle.failure else 0))
+        self._reap_balancer()
+
+    def _reap_balancer(self) -> None:
+        front, now = self._front, monotonic()
+        if front is None:
+            return
+        if front.reap(now, self._events) and front.is_draining:
+            self._decide(p.Stop())
+        if not front.pid and not front.is_draining and now >= front.start_at:
+            try:
+                self._events.watch(front.start(now), self._on_balancer)
+            except OSError as error:
+                front.start_at = now + _LOOK
+                logger.error("cannot start the balancer: %s", error)
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        now = monotonic()
+        if now < self._looked + _LOOK:
+            return
+        self._looked = now
+        self._notifier.alive(now)
+        for handle in list(self.workers.handles.values()):
+            if handle.is_ready and not handle.is_draining:
+                if self.config.max_memory and (size := resident(handle.pid)) > self.config.max_memory:
+                    self._recycle(handle, f"holds {size >> 20} MiB")
+                if self.config.timeout:
+                    self._look_for_silence(handle, now)
+
+    def _look_for_silence(self, handle: Handle, now: float) -> None:
+        """A worker that compiled code holds cannot report itself: abort it, which writes its stack to the log."""
+        if handle.aborted_at:
+            if now > handle.aborted_at + _LAST_WORDS:
+                self._decide(p.Stuck(handle.id))
+            return
+        words = self.workers.board.words(handle.slot)
+        silent = now - words[c.HEARTBEAT] / c.MICROSECONDS
+        if words[c.RUNNING] and silent > self.config.timeout + _HELD:
+            text = self.workers.board.text(handle.slot)
+            logger.error("%s stuck for %.3g s in compiled code (%s); its stack:", handle, silent, text)
+            handle.reason, handle.aborted_at = "stuck in compiled code", now
+            self.workers.signal(handle, signal.SIGABRT)
+
+    # -- what the policy decides ----------------------------------------------------------------------------
+
+    def _decide(self, event: p.Event) -> None:
+        for action in self.policy.decide(event, monotonic()):
+            match action:
+                case p.Spawn(id):
+                    self._spawn(id)
+                case p.Drain(id, final):
+                    # The balancer says when it has nothing left there.
+                    if final or self._front is None or not self._front.remove(id):
+                        self.workers.drain(id, final)
+                case p.Kill(id):
+                    self.workers.kill(id)
+                case p.BackOff(delay):
+                    logger.warning("workers die early: the next starts in %.3g s", delay)
+                case p.Serving():
+                    self._announce()
+                case p.Reloaded():
+                    logger.info("reloaded: all workers are new")
+                    self._end_reload({"reloaded": self.policy.wanted})
+                case p.ReloadFailed():
+                    why = self._why()
+                    logger.error("the reload failed, and the workers from before go on: %s", why)
+                    self._end_reload({"error": f"the reload failed, and the workers from before go on: {why}"})
+                case p.Finished(exit_code):
+                    self._exit_code = exit_code
+
+    def _spawn(self, id: int) -> None:
+        try:
+            handle = self.workers.spawn(id)
+        except OSError as error:
+            logger.error("cannot start worker %d: %s", id, error)
+            self._failure = Failure(f"cannot start a worker: {error}", "", 1)
+            self._decide(p.Died(id, 1))
+            return
+        self._events.watch(handle.line, lambda: self._on_worker(handle))
+
+    def _why(self) -> str:
+        return self._failure.message if self._failure is not None else "a new worker ended before it served"
+
+    def _announce(self) -> None:
+        logger.info(
+            "eitherway %s serves %s (%s) on %s by %d worker%s (%s balancing) at %s, pid %d",
+            __version__,
+            self.config.app or "an application",
+            self.interface,
+            self.engine,
+            self.policy.wanted,
+            "s" * (self.policy.wanted > 1),
+            self.balance,
+            ", ".join(self.addresses),
+            os.getpid(),
+        )
+        self._notifier.ready()
+        if self._predecessor is not None:
+            self._predecessor.send({"ready": True})
+
+    def _end_reload(self, answer: dict[str, object]) -> None:
+        self._notifier.ready()
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each(answer)
+
+
+_SIGNALS = {
+    signal.SIGTERM: Supervisor._stop,
+    signal.SIGINT: Supervisor._stop,
+    signal.SIGQUIT: Supervisor._quit,
+    signal.SIGHUP: Supervisor._reload,
+    signal.SIGUSR1: Supervisor._reopen,
+    signal.SIGUSR2: Supervisor._upgrade,
+    signal.SIGTTIN: lambda self: self._resize(1),
+    signal.SIGTTOU: lambda self: self._resize(-1),
+}

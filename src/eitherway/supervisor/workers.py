@@ -1,0 +1,175 @@
+"""Carries out what the policy decides about worker processes: forks, signals and reaps them, hears what they say."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket as socket_module
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from eitherway.config import Config
+from eitherway.metrics import counters as c
+from eitherway.net.listener import Socket
+from eitherway.supervisor.child import Post, run_worker
+from eitherway.supervisor.handle import Handle, Line, make_lines
+from eitherway.supervisor.memory import OutOfMemory
+
+logger = logging.getLogger("eitherway.server")
+
+_UNIX_BACKLOG = 1024
+
+
+class Workers:
+    """The handles of all worker processes that have not ended yet. `forget` closes what a child must not keep."""
+
+    def __init__(
+        self, config: Config, sockets: list[Socket], application: object, forget: Callable[[], None], directory: str
+    ) -> None:
+        self.board = c.Scoreboard()
+        self.handles: dict[int, Handle] = {}
+        self._config = config
+        self._sockets = sockets
+        self._application = application
+        self._forget = forget
+        self._directory = directory  # where workers listen, each on a socket of its own; "": they share ours
+        self._memory = OutOfMemory()
+
+    # -- starting -------------------------------------------------------------------------------------------
+
+    def spawn(self, id: int) -> Handle:
+        """Fork a worker. Raises OSError where the system does not allow one more process."""
+        slot = self.board.take(id)
+        if not slot:
+            raise OSError("the scoreboard has no slot left")
+        ours, theirs = make_lines()
+        path = f"{self._directory}/{id}.sock" if self._directory else ""
+        sockets = [_listen(path)] if path else self._sockets
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A signal between the fork and the child's own handlers must not be taken for the parent's.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        pid = -1
+        try:
+            pid = os.fork()
+        except OSError:
+            self.board.give_back(slot)
+            ours.close()
+            theirs.close()
+            raise
+        finally:
+            if pid:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if not pid:
+            self._become_worker(sockets, Post(id, theirs, self.board, slot, not path), ours, before)
+        theirs.close()
+        if path:
+            sockets[0].close()
+        handle = self.handles[id] = Handle(id, pid, slot, ours, path)
+        return handle
+
+    def _become_worker(self, sockets: list[Socket], post: Post, ours: Line, mask: set[int]) -> None:
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in _HANDLED:
+                signal.signal(number, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            ours.close()
+            if not post.balances:
+                for sock in self._sockets:
+                    sock.close()
+            self._forget()
+            run_worker(self._config, sockets, self._application, post)
+        finally:
+            os._exit(1)
+
+    # -- their end ------------------------------------------------------------------------------------------
+
+    def ended(self) -> list[tuple[Handle, int]]:
+        """The workers that have ended, each with its status. They are to be buried."""
+        ended = []
+        for handle in self.handles.values():
+            try:
+                pid, status = os.waitpid(handle.pid, os.WNOHANG)
+            except ChildProcessError:
+                pid, status = handle.pid, 0
+            if pid:
+                ended.append((handle, status))
+        return ended
+
+    def bury(self, handle: Handle) -> None:
+        """Forget a worker that has ended; its counts are kept."""
+        del self.handles[handle.id]
+        self.board.give_back(handle.slot)
+        handle.line.close()
+        if handle.path:
+            Path(handle.path).unlink(missing_ok=True)
+
+    def obituary(self, handle: Handle, status: int) -> str:
+        """How it ended, in words; empty where it ended as it should, or has said itself why."""
+        code = os.waitstatus_to_exitcode(status)
+        if handle.failure is not None or (code == 0 and (handle.is_draining or not handle.is_ready)):
+            return ""
+        if code < 0:
+            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+            if code == -signal.SIGKILL and not handle.reason:
+                how += self._memory.word()
+        else:
+            how = f"ended with exit code {code}"
+        if handle.reason:
+            how += f" ({handle.reason})"
+        return f"{handle} {how}{self._what_ran(handle)}"
+
+    def _what_ran(self, handle: Handle) -> str:
+        running = self.board.words(handle.slot)[c.RUNNING]
+        if not running:
+            return "" if handle.is_ready else " while starting"
+        others = f" and {running - 1} other{'s' * (running > 2)}" if running > 1 else ""
+        return f" while running {self.board.text(handle.slot)}{others}"
+
+    # -- ending ---------------------------------------------------------------------------------------------
+
+    def drain(self, id: int, final: bool) -> None:
+        handle = self.handles.get(id)
+        if handle is None:
+            return
+        handle.is_draining = True
+        if not handle.is_ready or not handle.line.send({"drain": "final" if final else "retire"}):
+            self.signal(handle, signal.SIGTERM)
+
+    def kill(self, id: int) -> None:
+        handle = self.handles.get(id)
+        if handle is not None:
+            self.signal(handle, signal.SIGKILL)
+
+    def signal(self, handle: Handle, number: int) -> None:
+        try:
+            os.kill(handle.pid, number)
+        except ProcessLookupError:
+            pass  # it has ended, and will be reaped
+
+    def name(self, id: int) -> str:
+        return str(self.handles.get(id, f"worker {id}"))
+
+    def close_lines(self) -> None:
+        for handle in self.handles.values():
+            handle.line.close()
+
+
+def _listen(path: str) -> Socket:
+    sock = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
+    sock.bind(path)
+    sock.listen(_UNIX_BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+_HANDLED = frozenset(
+    {
+        signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+        signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD,
+    }
+)  # fmt: skip
