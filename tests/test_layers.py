@@ -19,8 +19,9 @@ LEAVES = {"metrics", "config", "errors"}
 ARROWS: dict[str, set[str]] = {
     "__init__": {"config", "serve"},
     "__main__": {"cli"},
-    "cli": {"serve"},
-    "serve": {"worker", "net.listener"},
+    "cli": {"serve", "supervisor.control"},
+    "serve": {"supervisor", "worker", "net.listener", "net.inherited"},
+    "supervisor": {"worker", "balancer", "net.listener", "net.inherited", "interfaces.base", "http.exchange"},
     "worker": {"engines", "interfaces", "net"},
     "engines": {"net", "http", "interfaces.base", "interfaces.bridge"},
     "interfaces": {"http"},

@@ -166,6 +166,53 @@ def _shown(name: str, config: Config) -> str:
     return declared.kind.show(value) or '""'
 
 
+# ---- the commands that speak to a running server ----
+
+_CONTROL = [
+    SettingOption("control_socket", SETTINGS["control_socket"]),
+    click.Option(["file", "--config"], metavar="FILE", default="", help="Read the settings in this file."),
+]
+
+
+def _ask(command: str, file: str, options: dict[str, object], patience: float | None = 5.0) -> dict[str, Any]:
+    config = load(options=options, file=file).config
+    from eitherway.supervisor.control import ask
+
+    return ask(config.control_socket, command, patience)
+
+
+@commands.command(
+    "status",
+    params=[click.Option(["--json", "as_json"], is_flag=True, help="As JSON."), *_CONTROL],
+    short_help="Show what a running server does.",
+)
+def status_command(as_json: bool, file: str, **options: object) -> int:
+    """Show what the workers of a running server do."""
+    import json
+
+    from eitherway.supervisor.control import table
+
+    status = _ask("status", file, options)
+    click.echo(json.dumps(status, indent=2) if as_json else table(status))
+    return 0
+
+
+@commands.command("reload", params=_CONTROL, short_help="Replace a running server's workers, without losing a request.")
+def reload_command(file: str, **options: object) -> int:
+    """Replace the workers of a running server by new ones, and wait until all are new."""
+    answer = _ask("reload", file, options, patience=None)
+    click.echo(f"reloaded {answer['reloaded']} workers")
+    return 0
+
+
+@commands.command("stop", params=_CONTROL, short_help="Stop a running server gracefully.")
+def stop_command(file: str, **options: object) -> int:
+    """Stop a running server gracefully, and wait for its end."""
+    _ask("stop", file, options)
+    click.echo("stopped")
+    return 0
+
+
 # ---- the entry ----
 
 

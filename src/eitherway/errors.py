@@ -6,7 +6,8 @@ EitherwayError
 │   ├── AppLoadError      the application cannot be found or imported (3)
 │   ├── EngineError       the engine is missing or cannot run this interface (4)
 │   ├── BindError         an address cannot be listened on (5)
-│   └── LifespanError     the application refused to start (6)
+│   ├── LifespanError     the application refused to start (6)
+│   └── ControlError      a running server cannot be spoken to, or did not do what it was told (1)
 ├── RequestRefused        the client's request is answered by the server itself; knows its HTTP status
 ├── ResponseError         the application broke the rules of its response
 └── ClientGone            the client has left; also an OSError, as the ASGI specification asks of `send`
@@ -47,6 +48,10 @@ class BindError(StartError):
 
 class LifespanError(StartError):
     exit_code = 6
+
+
+class ControlError(StartError):
+    exit_code = 1
 
 
 class RequestRefused(EitherwayError):  # noqa: N818 - an answer, not a fault of ours

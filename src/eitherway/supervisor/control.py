@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eitherway.errors import BindError, EitherwayError
+from eitherway.errors import BindError, ControlError
 from eitherway.net.listener import Socket
 from eitherway.supervisor.events import Events
 from eitherway.supervisor.handle import Line
@@ -23,12 +23,6 @@ _PATIENCE = 5.0  # seconds for a command to be taken
 _CLIENTS = 16
 
 Answer = Callable[[dict[str, Any]], object]
-
-
-class ControlError(EitherwayError):
-    """The server cannot be spoken to."""
-
-    exit_code = 1
 
 
 def default_directory() -> Path:

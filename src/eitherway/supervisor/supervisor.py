@@ -14,7 +14,7 @@ from time import monotonic
 
 from eitherway import __version__
 from eitherway.config import Config
-from eitherway.errors import StartError
+from eitherway.errors import AppLoadError
 from eitherway.metrics import counters as c
 from eitherway.net.listener import Socket, close_socket, display
 from eitherway.supervisor import policy as p
@@ -79,7 +79,7 @@ class Supervisor:
         finally:
             self._close()
         if self._exit_code and self._failure is not None:
-            error = StartError(self._failure.message, self._failure.traceback)
+            error = AppLoadError(self._failure.message, self._failure.traceback)
             error.exit_code = self._exit_code
             raise error
         return self._exit_code

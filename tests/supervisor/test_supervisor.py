@@ -1,0 +1,387 @@
+"""The supervisor as a whole: real servers, and faults while a load goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import StartSupervised
+from load import Load, children, control, get, is_alive, kill, status, wait_for_workers, workers
+from serving import Server, wait_until
+
+ENGINES = (("supervised:app", "sync"), ("supervised:app", "threads"), ("supervised:app", "gevent"), ("supervised:asgi", "uvloop"))
+
+
+# ---- start and end ----
+
+
+def test_it_starts_and_stops(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "threads", 2)
+    assert "by 2 workers (kernel balancing)" in server.log
+    assert get(server, "/") == (200, b"ok")
+    pids = set(workers(server).values())
+    assert len(pids) == 2
+    assert server.process.pid not in pids
+    assert server.stop() == 0
+    assert not any(is_alive(pid) for pid in pids)
+    assert not Path(control(server)).exists()
+
+
+def test_a_request_that_runs_is_answered_before_the_end(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "threads", 1)
+    with server.connect() as client:
+        client.send(b"GET /sleep?0.5 HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: status(server)["workers"][0]["running"] == 1)
+        server.process.send_signal(signal.SIGTERM)
+        response = client.response()
+    assert response.status == 200
+    assert response.headers["connection"] == "close"
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM])
+def test_quit_and_a_second_term_end_it_now(supervised: StartSupervised, number: int) -> None:
+    server = supervised("supervised:app", "sync", 2)
+    with server.connect() as client:
+        client.send(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: any(each["running"] for each in status(server)["workers"]))
+        if number == signal.SIGTERM:
+            server.process.send_signal(number)
+            wait_until(lambda: "stopping 2 workers" in server.log)
+        assert server.stop(number) == 0
+
+
+def test_an_application_that_cannot_be_imported_ends_the_first_start(supervised: StartSupervised) -> None:
+    server = supervised("no_such_module:app", "sync", 3, ready=False)
+    assert server.wait() == 3
+    assert server.log.count("no module named 'no_such_module'") == 1
+
+
+def test_the_applications_traceback_is_printed_once(supervised: StartSupervised, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("app = 1 / 0\n")
+    server = supervised("broken:app", "sync", 3, "--chdir", str(tmp_path), ready=False)
+    assert server.wait() == 3
+    assert server.log.count("Traceback") == server.log.count("app = 1 / 0") == 1
+
+
+def test_a_supervisor_that_is_killed_leaves_nothing_behind(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 2)
+    port = server.port
+    pids = list(workers(server).values())
+    with server.connect() as client:
+        client.send(b"GET /sleep?0.5 HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: any(each["running"] for each in status(server)["workers"]))
+        kill(server.process.pid)
+        assert client.response().status == 200
+    wait_until(lambda: not any(is_alive(pid) for pid in pids))
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", port))
+
+
+def test_the_pid_file_is_there_while_it_serves(supervised: StartSupervised, tmp_path: Path) -> None:
+    server = supervised("supervised:app", "sync", 1, "--pid-file", str(tmp_path / "pid"))
+    assert int((tmp_path / "pid").read_text()) == server.process.pid
+    assert server.stop() == 0
+    assert not (tmp_path / "pid").exists()
+
+
+# ---- workers that die ----
+
+
+@pytest.mark.parametrize(("app", "engine"), ENGINES)
+def test_a_killed_worker_is_replaced_under_load(supervised: StartSupervised, app: str, engine: str) -> None:
+    server = supervised(app, engine, 2)
+    with Load(server) as load:
+        victim = workers(server)[1]
+        kill(victim)
+        wait_for_workers(server, 2, without={victim})
+        load.wait_for(50)
+    assert f"worker 1 (pid {victim}) was killed by signal 9 (SIGKILL)" in server.log
+    assert set(load.statuses) == {200}
+    assert len(load.failures) <= 8  # at most those whose connection was that worker's
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/exit", "ended with exit code 7 while running GET /exit"),
+        ("/crash", "was killed by signal 11 (SIGSEGV) while running GET /crash"),
+    ],
+)
+def test_a_worker_that_dies_of_a_request_is_named_with_it(supervised: StartSupervised, path: str, words: str) -> None:
+    server = supervised("supervised:app", "threads", 2)
+    before = set(workers(server).values())
+    assert get(server, path)[0] == 0
+    wait_until(lambda: words in server.log)
+    wait_until(lambda: len(set(workers(server).values()) - before) == 1 and len(workers(server)) == 2)
+    assert get(server, "/") == (200, b"ok")
+    if path == "/crash":
+        assert 'supervised.py", line' in server.log  # the Python stack
+
+
+def test_a_worker_that_closes_its_files_or_forks_does_not_harm_others(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 2)
+    with Load(server) as load:
+        assert get(server, "/fork")[0] == 200
+        get(server, "/close")
+        wait_until(lambda: "ended with exit code" in server.log or "was killed" in server.log)
+        wait_for_workers(server, 2)
+        load.wait_for(50)
+    assert set(load.statuses) == {200}
+    assert server.stop() == 0
+
+
+def test_a_crash_loop_backs_off_and_ends_with_its_cause(supervised: StartSupervised, tmp_path: Path) -> None:
+    source = Path(__file__).parent.parent / "apps" / "supervised.py"
+    app = tmp_path / "looping.py"
+    app.write_text(source.read_text())
+    server = supervised("looping:app", "sync", 2, "--chdir", str(tmp_path))
+    app.write_text("raise RuntimeError('gone bad')\n")
+    kill(workers(server)[1])
+    wait_until(lambda: "workers die early" in server.log)
+    assert get(server, "/") == (200, b"ok")
+    app.write_text(source.read_text())
+    wait_for_workers(server, 2)
+    assert "gone bad" in server.log
+
+
+# ---- reload ----
+
+
+@pytest.mark.parametrize(("app", "engine"), ENGINES)
+def test_reloads_lose_no_request(supervised: StartSupervised, app: str, engine: str) -> None:
+    server = supervised(app, engine, 2)
+    with Load(server) as load:
+        for _ in range(5):
+            before = set(workers(server).values())
+            server.process.send_signal(signal.SIGHUP)
+            wait_for_workers(server, 2, without=before)
+            load.wait_for(20)
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+    assert len(load.bodies) >= 6  # workers that answered
+    assert server.log.count("reloaded: all workers are new") == 5
+    assert " died" not in server.log
+    assert "killed" not in server.log
+
+
+def test_a_failed_reload_keeps_the_old_workers(supervised: StartSupervised, tmp_path: Path) -> None:
+    app = tmp_path / "changing.py"
+    source = (Path(__file__).parent.parent / "apps" / "supervised.py").read_text()
+    app.write_text(source)
+    server = supervised("changing:app", "threads", 2, "--chdir", str(tmp_path))
+    before = workers(server)
+    app.write_text("import no_such_module\n")
+    with Load(server) as load:
+        run = eitherway("reload", "--control-socket", control(server))
+        load.wait_for(20)
+    assert run.returncode == 1
+    assert "the workers from before go on" in run.stderr
+    assert "no_such_module" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert load.failures == []
+    assert workers(server) == before
+    app.write_text(source)
+    run = eitherway("reload", "--control-socket", control(server))
+    assert (run.returncode, run.stdout) == (0, "reloaded 2 workers\n")
+    assert not set(workers(server).values()) & set(before.values())
+
+
+def test_reload_follows_the_files(supervised: StartSupervised, tmp_path: Path) -> None:
+    app = tmp_path / "edited.py"
+    source = (Path(__file__).parent.parent / "apps" / "supervised.py").read_text()
+    app.write_text(source)
+    server = supervised("edited:app", "sync", 1, "--chdir", str(tmp_path), "--reload")
+    wait_until(lambda: len(children(server.process.pid)) == 2)
+
+    def edited() -> bool:
+        # The watching begins some time after its process does: edit until it is seen.
+        app.write_text(source.replace('b"ok"', 'b"new"'))
+        return "reloaded" in server.log
+
+    wait_until(edited)
+    assert get(server, "/") == (200, b"new")
+    assert server.stop() == 0
+
+
+# ---- more, fewer, commands ----
+
+
+def test_one_worker_more_or_less_by_signals(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 1)
+    server.process.send_signal(signal.SIGTTIN)
+    wait_for_workers(server, 2)
+    server.process.send_signal(signal.SIGTTOU)
+    wait_for_workers(server, 1)
+    server.process.send_signal(signal.SIGTTOU)
+    wait_until(lambda: server.log.count("1 workers from now on") == 2)
+    assert len(workers(server)) == 1
+
+
+def eitherway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "eitherway", *arguments],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **environ},
+    )  # fmt: skip
+
+
+def test_status_and_stop(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "threads", 2)
+    assert get(server, "/fail")[0] == 500
+    for _ in range(9):
+        assert get(server, "/") == (200, b"ok")
+    wait_until(lambda: status(server)["total"]["requests"] == 10)
+    said = status(server)
+    assert said["total"]["errors"] == 1
+    assert said["total"]["request_time"]["p50"] > 0
+    assert said["supervisor"]["pid"] == server.process.pid
+    assert all(each["memory"] > 1 << 20 for each in said["workers"])
+    table = eitherway("status", "--control-socket", control(server))
+    assert table.returncode == 0
+    assert table.stdout.startswith("supervised:app on threads, 2 workers")
+    assert len(table.stdout.splitlines()) == 5
+    assert Path(control(server)).stat().st_mode & 0o777 == 0o600
+    stop = eitherway("stop", "--control-socket", control(server))
+    assert (stop.returncode, stop.stdout) == (0, "stopped\n")
+    assert server.wait() == 0
+    gone = eitherway("status", "--control-socket", control(server))
+    assert gone.returncode == 1
+    assert gone.stderr.count("\n") == 1
+
+
+def test_the_counts_of_a_dead_worker_are_kept(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 2)
+    for _ in range(10):
+        get(server, "/")
+    wait_until(lambda: status(server)["total"]["requests"] == 10)
+    before = set(workers(server).values())
+    for pid in before:
+        kill(pid)
+    wait_for_workers(server, 2, without=before)
+    assert status(server)["total"]["requests"] == 10
+
+
+# ---- recycling ----
+
+
+def test_workers_are_recycled_by_requests(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "threads", 2, "--max-requests", "50", "--max-requests-jitter", "50")
+    before = set(workers(server).values())
+    with Load(server) as load:
+        wait_for_workers(server, 2, without=before)
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+    assert server.log.count("replacing it") >= 2
+
+
+def test_a_worker_that_leaks_is_recycled(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 1, "--max-memory", "200m")
+    before = set(workers(server).values())
+    with Load(server) as load:
+        assert get(server, "/leak?300")[0] == 200
+        wait_for_workers(server, 1, without=before)
+    assert load.failures == []
+    assert "MiB: replacing it" in server.log
+
+
+# ---- stuck requests ----
+
+
+def test_a_stuck_sync_worker_is_replaced_with_its_stack_in_the_log(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 2, "--timeout", "500ms")
+    with Load(server, clients=2):
+        assert get(server, "/hang")[0] == 0
+    wait_until(lambda: "stuck for" in server.log and "was killed" in server.log)
+    line = next(line for line in server.log.splitlines() if "stuck for" in line)
+    assert "supervised.py:" in line
+    assert "hang (GET /hang)" in line
+    wait_for_workers(server, 2)
+
+
+@pytest.mark.parametrize(("app", "engine"), [*ENGINES[1:], ("supervised:asgi", "asyncio")])
+def test_a_stuck_request_is_ended_and_its_worker_goes_on(supervised: StartSupervised, app: str, engine: str) -> None:
+    server = supervised(app, engine, 1, "--timeout", "500ms")
+    before = workers(server)
+    answered = get(server, "/hang")[0]
+    assert answered == (0 if engine == "threads" else 504)
+    wait_until(lambda: "(GET /hang)" in server.log)
+    line = next(line for line in server.log.splitlines() if "stuck for" in line)
+    assert "supervised.py:" in line
+    assert get(server, "/") == (200, b"ok")
+    assert workers(server) == before
+
+
+@pytest.mark.parametrize(("app", "engine", "path"), [("supervised:app", "threads", "/hang"), ("supervised:asgi", "uvloop", "/block")])
+def test_a_worker_whose_threads_or_loop_are_held_is_replaced(
+    supervised: StartSupervised, app: str, engine: str, path: str
+) -> None:
+    server = supervised(app, engine, 1, "--timeout", "500ms", "--threads", "2")
+    before = set(workers(server).values())
+    for _ in range(2 if engine == "threads" else 1):
+        assert get(server, path)[0] == 0
+    wait_for_workers(server, 1, without=before)
+    assert get(server, "/") == (200, b"ok")
+    assert f"(GET {path})" in server.log
+
+
+# ---- sockets of others ----
+
+
+def test_sockets_as_systemd_passes_them(supervised: StartSupervised, tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(16)
+        code = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True);"
+            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
+            "os.execv(sys.executable, [sys.executable, '-m', 'eitherway', 'serve', 'supervised:app', *sys.argv[2:]])"
+        )
+        apps = str(Path(__file__).parent.parent / "apps")
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(sock.fileno()), "--chdir", apps, "-w", "2", "--engine", "sync"],
+            pass_fds=[sock.fileno()], stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            with socket.create_connection(sock.getsockname(), 20) as client:
+                client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                client.settimeout(20)
+                assert client.recv(100).startswith(b"HTTP/1.1 200")
+        finally:
+            process.terminate()
+            assert process.stderr is not None
+            log = process.stderr.read()
+            assert process.wait(20) == 0, log
+    assert f"http://127.0.0.1:{sock.getsockname()[1]}" if sock.fileno() >= 0 else True
+
+
+def test_a_descriptor_as_bind(supervised: StartSupervised) -> None:
+    run = eitherway("serve", "supervised:app", "--bind", "fd://77")
+    assert run.returncode == 5
+    assert "fd://77" in run.stderr
+
+
+def test_an_upgrade_loses_no_request(supervised: StartSupervised, tmp_path: Path) -> None:
+    server: Server = supervised("supervised:app", "threads", 2, "--pid-file", str(tmp_path / "pid"))
+    old = {server.process.pid, *workers(server).values()}
+    successor = 0
+    try:
+        with Load(server) as load:
+            server.process.send_signal(signal.SIGUSR2)
+            wait_until(lambda: int((tmp_path / "pid").read_text() or 0) not in (0, server.process.pid))
+            successor = int((tmp_path / "pid").read_text())
+            assert server.process.wait(30) == 0
+            load.wait_for(50)
+        assert load.failures == []
+        assert set(load.statuses) == {200}
+        assert not any(is_alive(pid) for pid in old)
+        assert status(server)["supervisor"]["pid"] == successor
+    finally:
+        if successor:
+            left = [successor, *children(successor)]
+            kill(successor, signal.SIGTERM)
+            wait_until(lambda: not any(is_alive(pid) for pid in left))
