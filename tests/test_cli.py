@@ -86,9 +86,12 @@ def test_serve_hands_over_the_settings_and_returns_the_exit_code(server: FakeSer
 
 def test_every_setting_is_an_option(server: FakeServer) -> None:
     given = {"chdir": "shop", "pythonpath": "lib:vendor", "access_log": "-", "root_path": "/shop"}
+    given |= {"control_socket": "control.sock", "pid_file": "pid"}
     arguments = ["shop:app", "--server-header"]
     for each in fields(Config):
-        if each.name not in ("app", "server_header"):
+        if isinstance(each.default, bool) and each.name != "server_header":
+            arguments.append(f"--no-{each.name.replace('_', '-')}")
+        elif each.name not in ("app", "server_header"):
             text = given.get(each.name) or SETTINGS[each.name].kind.show(each.default)
             arguments.append(f"--{each.name.replace('_', '-')}={text}")
     assert main(["serve", *arguments]) == 0

@@ -7,11 +7,12 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812
 
 from eitherway.config import Config, Settings, parse_bind
 from eitherway.errors import ConfigError
 from eitherway.net.inherited import adopt, passed_sockets
-from eitherway.net.listener import Socket, close_socket, open_socket
+from eitherway.net.listener import close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
 
 

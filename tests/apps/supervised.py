@@ -26,7 +26,7 @@ def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     elif path == "/sleep":
         time.sleep(float(environ["QUERY_STRING"]))
     elif path == "/leak":
-        hoard.append(bytes(int(environ["QUERY_STRING"]) << 20))
+        hoard.append(b"x" * (int(environ["QUERY_STRING"]) << 20))
     elif path == "/fail":
         raise RuntimeError("asked for")
     elif path == "/close":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from load import children, is_alive, kill, wait_for_workers
-from serving import Server, wait_until
+from supervising import StartSupervised, children, is_alive, kill, wait_for_workers
 
-StartSupervised = Callable[..., Server]
+from serving import Server, wait_until
 
 
 class Supervised(Server):

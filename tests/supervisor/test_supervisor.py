@@ -10,11 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import StartSupervised
-from load import Load, children, control, get, is_alive, kill, status, wait_for_workers, workers
+from supervising import Load, StartSupervised, children, control, get, is_alive, kill, status, wait_for_workers, workers
+
 from serving import Server, wait_until
 
-ENGINES = (("supervised:app", "sync"), ("supervised:app", "threads"), ("supervised:app", "gevent"), ("supervised:asgi", "uvloop"))
+ENGINES = (
+    ("supervised:app", "sync"),
+    ("supervised:app", "threads"),
+    ("supervised:app", "gevent"),
+    ("supervised:asgi", "uvloop"),
+)
 
 
 # ---- start and end ----
@@ -80,7 +85,9 @@ def test_a_supervisor_that_is_killed_leaves_nothing_behind(supervised: StartSupe
         assert client.response().status == 200
     wait_until(lambda: not any(is_alive(pid) for pid in pids))
     with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do; a listener is still in the way
         sock.bind(("127.0.0.1", port))
+        sock.listen()
 
 
 def test_the_pid_file_is_there_while_it_serves(supervised: StartSupervised, tmp_path: Path) -> None:
@@ -316,7 +323,9 @@ def test_a_stuck_request_is_ended_and_its_worker_goes_on(supervised: StartSuperv
     assert workers(server) == before
 
 
-@pytest.mark.parametrize(("app", "engine", "path"), [("supervised:app", "threads", "/hang"), ("supervised:asgi", "uvloop", "/block")])
+@pytest.mark.parametrize(
+    ("app", "engine", "path"), [("supervised:app", "threads", "/hang"), ("supervised:asgi", "uvloop", "/block")]
+)
 def test_a_worker_whose_threads_or_loop_are_held_is_replaced(
     supervised: StartSupervised, app: str, engine: str, path: str
 ) -> None:

@@ -90,9 +90,14 @@ class Config:
         choices=("auto", "request", "kernel"),
     )
     worker_concurrency: int = setting(
-        0, PROCESSES, "Requests that the balancer gives a worker at once; 0: what the engine runs.", check=between(0, 100_000)
+        0,
+        PROCESSES,
+        "Requests that the balancer gives a worker at once; 0: what the engine runs.",
+        check=between(0, 100_000),
     )
-    queue: int = setting(1024, PROCESSES, "Most requests that wait in the balancer (else 503).", check=between(0, 1_000_000))
+    queue: int = setting(
+        1024, PROCESSES, "Most requests that wait in the balancer (else 503).", check=between(0, 1_000_000)
+    )
     queue_timeout: float = setting(
         30.0, PROCESSES, "Longest time a request waits in the balancer (else 503).", unit="s", check=PATIENCE
     )
@@ -106,12 +111,19 @@ class Config:
         0, PROCESSES, "Add up to so many to that at random for each worker.", check=between(0, 1_000_000_000)
     )
     max_memory: int = setting(
-        0, PROCESSES, "Replace a worker that holds more memory; 0: never.", unit="bytes", check=size_between(0, 1024 * GIB)
+        0,
+        PROCESSES,
+        "Replace a worker that holds more memory; 0: never.",
+        unit="bytes",
+        check=size_between(0, 1024 * GIB),
     )
     preload: bool = setting(False, PROCESSES, "Import the application once, and fork workers from there.")
     reload: bool = setting(False, PROCESSES, "Reload when a file of the application changes; needs watchfiles.")
     control_socket: str = setting(
-        "", PROCESSES, "The socket of status, reload and stop; empty: one in the user's runtime directory.", metavar="FILE"
+        "",
+        PROCESSES,
+        "The socket of status, reload and stop; empty: one in the user's runtime directory.",
+        metavar="FILE",
     )
     pid_file: str = setting("", PROCESSES, "Write the process's number into this file.", metavar="FILE")
 

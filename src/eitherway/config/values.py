@@ -204,7 +204,8 @@ KINDS = {
 class Address:
     """Where to listen: `host` and `port` (0: any free one), or `path` where the family is "unix".
 
-    The family "fd" is a socket that was opened by somebody else, and inherited. The family "name" is a host name, still to be resolved.
+    The family "fd" is a socket that was opened by somebody else, and inherited. The family "name" is
+    a host name, still to be resolved.
     """
 
     family: Literal["inet", "inet6", "name", "unix", "fd"]

@@ -165,9 +165,7 @@ class Counters:
     def flush(self) -> None:
         """Copy the counts into the slot, and say that the worker is alive."""
         counts = (self.requests, self.errors, self.refused, self.bytes)
-        _COUNTS.pack_into(
-            self._map, self._counts_at, *counts, *self.request_time, *self.queue_wait, *self.loop_lag
-        )
+        _COUNTS.pack_into(self._map, self._counts_at, *counts, *self.request_time, *self.queue_wait, *self.loop_lag)
         self.words[HEARTBEAT] = int(monotonic() * MICROSECONDS)
 
     def note_longest(self, running: list[Any]) -> None:

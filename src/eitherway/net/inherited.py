@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket as socket_module
+from socket import socket as Socket  # noqa: N812
 
 from eitherway.errors import BindError
-from eitherway.net.listener import Socket
 
 FIRST = 3  # the first descriptor that is passed on
 

@@ -19,16 +19,16 @@ import traceback
 # Bound now: in gevent's workers a guard thread needs the real ones.
 from _thread import start_new_thread
 from dataclasses import dataclass
+from socket import socket as Socket  # noqa: N812
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
 from eitherway.config import Config
 from eitherway.errors import StartError
 from eitherway.http.exchange import Exchange
-from eitherway.interfaces.base import Interface
+from eitherway.interfaces.base import Colour, Interface
 from eitherway.metrics import counters as c
 from eitherway.metrics.histogram import bucket_of
-from eitherway.net.listener import Socket
 from eitherway.supervisor import stuck
 from eitherway.supervisor.handle import Line
 from eitherway.worker import Worker
@@ -223,13 +223,19 @@ class SupervisedWorker(Worker):
 class _Queued:
     """A sync interface whose calls may have waited for a thread: counts how long."""
 
-    colour = "sync"
+    colour: Colour = "sync"
+    suspend: Any
 
     def __init__(self, interface: Interface, counters: c.Counters) -> None:
-        self.startup, self.shutdown = interface.startup, interface.shutdown
         self.suspend = interface.suspend
         self._interface = interface
         self._waits = counters.queue_wait
+
+    async def startup(self) -> None:
+        await self._interface.startup()
+
+    async def shutdown(self) -> None:
+        await self._interface.shutdown()
 
     def __call__(self, exchange: Exchange) -> Any:
         self._waits[bucket_of(monotonic() - exchange.started_at)] += 1

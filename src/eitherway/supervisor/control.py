@@ -12,10 +12,10 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812
 from typing import Any
 
 from eitherway.errors import BindError, ControlError
-from eitherway.net.listener import Socket
 from eitherway.supervisor.events import Events
 from eitherway.supervisor.handle import Line
 
@@ -155,7 +155,7 @@ def _connect(path: str) -> Socket:
         names = ", ".join(str(place) for place, _ in alive)
         raise ControlError(f"several servers are running; name one with --control-socket: {names}")
     raise ControlError(
-        "no server with a control socket is running; one with several workers has it, or one that --control-socket names"
+        "no server with a control socket is running; one with several workers has it, or with --control-socket"
     )
 
 
@@ -169,7 +169,9 @@ def table(status: dict[str, Any]) -> str:
         f"{head['app']} on {head['engine']}, {head['wanted']} workers ({head['balance']} balancing), "
         f"pid {head['pid']}, up {_time(head['uptime'])}, at {', '.join(head['addresses'])}"
     )
-    rows = [("worker", "pid", "state", "up", "conns", "running", "requests", "5xx", "p50", "p99", "lag p99", "memory")]
+    rows: list[tuple[str, ...]] = [
+        ("worker", "pid", "state", "up", "conns", "running", "requests", "5xx", "p50", "p99", "lag p99", "memory")
+    ]
     for each in status["workers"]:
         rows.append(
             (

@@ -14,10 +14,10 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib.util import find_spec
+from socket import socket as Socket  # noqa: N812
 
 from eitherway.config import Config
 from eitherway.metrics.counters import Scoreboard
-from eitherway.net.listener import Socket
 from eitherway.supervisor.events import Events
 from eitherway.supervisor.handle import Line, make_lines
 
@@ -65,7 +65,14 @@ class Front:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            for number in (
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGUSR1,
+                signal.SIGUSR2,
+                signal.SIGTTIN,
+                signal.SIGTTOU,
+            ):
                 signal.signal(number, signal.SIG_IGN)
             for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)

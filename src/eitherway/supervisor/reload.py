@@ -25,9 +25,7 @@ _SUFFIXES = (".py", ".toml", ".html", ".jinja2", ".env")
 def check() -> None:
     """Raises ConfigError when the library that watches is not installed."""
     if find_spec("watchfiles") is None:
-        raise ConfigError(
-            '--reload needs watchfiles, which is not installed; run: pip install "eitherway[reload]"'
-        )
+        raise ConfigError('--reload needs watchfiles, which is not installed; run: pip install "eitherway[reload]"')
 
 
 class Watcher:

@@ -38,7 +38,9 @@ def task_stack(task: Any) -> Frames:
     frames: Frames = []
     awaitable = task.get_coro() if hasattr(task, "get_coro") else None
     while awaitable is not None:
-        frame = next((f for name in ("cr_frame", "gi_frame", "ag_frame") if (f := getattr(awaitable, name, None))), None)
+        frame = next(
+            (f for name in ("cr_frame", "gi_frame", "ag_frame") if (f := getattr(awaitable, name, None))), None
+        )
         if frame is None:
             break
         frames.append((frame, frame.f_lineno))

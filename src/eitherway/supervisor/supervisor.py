@@ -10,13 +10,14 @@ import os
 import signal
 import tempfile
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
 from eitherway import __version__
 from eitherway.config import Config
 from eitherway.errors import AppLoadError
 from eitherway.metrics import counters as c
-from eitherway.net.listener import Socket, close_socket, display
+from eitherway.net.listener import close_socket, display
 from eitherway.supervisor import policy as p
 from eitherway.supervisor.child import slots
 from eitherway.supervisor.control import Answer, ControlServer
@@ -151,6 +152,12 @@ class Supervisor:
             self._notifier.reloading()
             self._decide(p.Reload())
 
+    def _more(self) -> None:
+        self._resize(1)
+
+    def _fewer(self) -> None:
+        self._resize(-1)
+
     def _resize(self, by: int) -> None:
         self._decide(p.Resize(by))
         logger.info("%d workers from now on", self.policy.wanted)
@@ -256,6 +263,8 @@ class Supervisor:
                 self._front.remove(handle.id)
             if handle.failure is not None:
                 self._failure = handle.failure
+                if self.policy.served and not self.policy.reloading:  # else it is told with what follows from it
+                    logger.error("%s could not start: %s\n%s", handle, self._failure.message, self._failure.traceback)
             if obituary:
                 logger.error("%s", obituary)
             self._decide(p.Died(handle.id, handle.failure.exit_code if handle.failure else 0))
@@ -374,6 +383,6 @@ _SIGNALS = {
     signal.SIGHUP: Supervisor._reload,
     signal.SIGUSR1: Supervisor._reopen,
     signal.SIGUSR2: Supervisor._upgrade,
-    signal.SIGTTIN: lambda self: self._resize(1),
-    signal.SIGTTOU: lambda self: self._resize(-1),
+    signal.SIGTTIN: Supervisor._more,
+    signal.SIGTTOU: Supervisor._fewer,
 }

@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from socket import socket as Socket  # noqa: N812
 
 from eitherway.net.inherited import FIRST
-from eitherway.net.listener import Socket
 from eitherway.supervisor.events import Events
 from eitherway.supervisor.handle import Line, make_lines
 

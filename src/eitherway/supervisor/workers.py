@@ -9,10 +9,10 @@ import socket as socket_module
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket as Socket  # noqa: N812
 
 from eitherway.config import Config
 from eitherway.metrics import counters as c
-from eitherway.net.listener import Socket
 from eitherway.supervisor.child import Post, run_worker
 from eitherway.supervisor.handle import Handle, Line, make_lines
 from eitherway.supervisor.memory import OutOfMemory

@@ -8,12 +8,14 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eitherway.supervisor.control import ask
 from serving import Server, wait_until
 
-from eitherway.supervisor.control import ask
+StartSupervised = Callable[..., Server]
 
 
 class Load:
@@ -117,7 +119,9 @@ def is_alive(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that live."""
-    return [child for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) if is_alive(child)]
+    return [
+        child for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()) if is_alive(child)
+    ]
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -1,0 +1,54 @@
+"""Workers that share a listener take even shares of the connections, and nobody waits for one that is held up."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from supervising import StartSupervised, get, status
+
+from serving import Client, wait_until
+
+MOST = 1.3  # the largest share, divided by the smallest
+
+
+def ask(client: Client) -> bytes:
+    client.send(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+    return client.response().body
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(("app", "engine"), [("supervised:asgi", "uvloop"), ("supervised:app", "gevent")])
+def test_keep_alive_clients_spread_evenly(supervised: StartSupervised, app: str, engine: str, at_once: bool) -> None:
+    server = supervised(app, engine, 4)
+    clients = []
+    try:
+        for _ in range(64):
+            clients.append(server.connect())
+            if not at_once:
+                ask(clients[-1])
+        shares = Counter(ask(client) for _ in range(3) for client in clients)
+        assert len(shares) == 4, shares
+        assert max(shares.values()) <= MOST * min(shares.values()), shares
+    finally:
+        for client in clients:
+            client.socket.close()
+    wait_until(lambda: sum(each["connections"] for each in status(server)["workers"]) == 0)
+
+
+def test_nobody_waits_for_a_worker_that_is_held_up(supervised: StartSupervised) -> None:
+    """The held worker has the fewest connections; the others must not leave new ones to it for long."""
+    server = supervised("supervised:asgi", "uvloop", 2)
+    with server.connect() as held:
+        held.send(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: any(each["running"] for each in status(server)["workers"]))
+        clients = []
+        started = time.monotonic()
+        for _ in range(16):
+            clients.append(server.connect())
+            ask(clients[-1])
+        assert time.monotonic() - started < 3
+        for client in clients:
+            client.socket.close()
+    assert get(server, "/") == (200, b"ok")
