@@ -45,12 +45,14 @@ def _wants_supervisor(config: Config) -> bool:
 
 def _supervise(config: Config, sockets: list[Socket], application: object) -> int:
     # Imported here: a server of one process need not hold what supervising takes.
-    from eitherway.supervisor import reload
+    from eitherway.supervisor import reload, template
     from eitherway.supervisor.front import balance
     from eitherway.supervisor.supervisor import Supervisor
 
     if config.reload:
         reload.check()
+    if config.preload:
+        template.check(config)
     workers = config.workers or len(os.sched_getaffinity(0))
     return Supervisor(config, sockets, application, workers, balance(config, workers)).run()
 

@@ -296,6 +296,47 @@ def test_a_worker_that_leaks_is_recycled(supervised: StartSupervised) -> None:
     assert "MiB: replacing it" in server.log
 
 
+# ---- preload ----
+
+
+def test_workers_are_forked_from_what_was_imported_once(supervised: StartSupervised, tmp_path: Path) -> None:
+    app = tmp_path / "preloaded.py"
+    source = (Path(__file__).parent.parent / "apps" / "supervised.py").read_text()
+    app.write_text(source + "\nprint('imported', flush=True)\n")
+    server = supervised("preloaded:app", "threads", 2, "--chdir", str(tmp_path), "--preload")
+    before = set(workers(server).values())
+    with Load(server) as load:
+        run = eitherway("reload", "--control-socket", control(server))
+        assert run.returncode == 0
+        load.wait_for(20)
+        wait_for_workers(server, 2, without=before)
+        assert server.out.count("imported") == 2  # once at the start, once for the reload
+        app.write_text("import no_such_module\n")
+        run = eitherway("reload", "--control-socket", control(server))
+        assert run.returncode == 1
+        assert "no_such_module" in run.stderr
+        load.wait_for(20)
+    assert load.failures == []
+    app.write_text(source)
+    victim = workers(server)
+    kill(next(iter(victim.values())))
+    wait_for_workers(server, 2, without={next(iter(victim.values()))})
+    assert "was killed by signal 9" in server.log
+    assert server.stop() == 0
+
+
+def test_preload_with_gevent_is_refused_with_the_reason() -> None:
+    run = eitherway("serve", "supervised:app", "--engine", "gevent", "-w", "2", "--preload", "--bind", "127.0.0.1:0")
+    assert run.returncode == 2
+    assert "gevent has to patch" in run.stderr
+
+
+def test_a_preloaded_application_that_cannot_be_imported(supervised: StartSupervised) -> None:
+    server = supervised("no_such_module:app", "sync", 2, "--preload", ready=False)
+    assert server.wait() == 3
+    assert server.log.count("no module named") == 1
+
+
 # ---- stuck requests ----
 
 

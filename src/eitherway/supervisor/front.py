@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from importlib.util import find_spec
 from socket import socket as Socket  # noqa: N812
+from time import monotonic
 
 from eitherway.config import Config
 from eitherway.metrics.counters import Scoreboard
@@ -23,6 +24,7 @@ from eitherway.supervisor.handle import Line, make_lines
 
 logger = logging.getLogger("eitherway.server")
 
+_SLACK = 2.0  # seconds beyond the graceful time-out that it gets to drain
 _EARLY = 1.0  # seconds; a balancer that lives shorter is not started again at once
 
 
@@ -46,6 +48,7 @@ class Front:
         self._targets: dict[int, tuple[str, int]] = {}
         self._started = 0.0
         self.start_at = 0.0
+        self.drain_until = float("inf")
 
     def start(self, now: float) -> Line:
         """Fork the balancer. Raises OSError."""
@@ -99,6 +102,7 @@ class Front:
     def drain(self) -> None:
         """Answer what clients have asked, then end."""
         self.is_draining = True
+        self.drain_until = monotonic() + self._config.graceful_timeout + _SLACK
         self._send({"drain": True})
 
     def _send(self, message: dict[str, object]) -> bool:

@@ -211,6 +211,9 @@ class Policy:
         self._reconcile(now)
         return self._actions
 
+    def is_draining(self, id: int) -> bool:
+        return id in self.members and self.members[id].phase is Phase.DRAINING
+
     def due(self) -> float:
         """When time alone changes something: the next spawn, the end of patience with a draining worker."""
         times = [m.since + self._patience for m in self.members.values() if m.phase is Phase.DRAINING and not m.killed]

@@ -100,6 +100,7 @@ class Supervisor:
             self.workers.kill(id)
         if self._front is not None:
             self._front.kill()
+        self.workers.stop_template()
         if self._watcher is not None:
             self._watcher.stop()
         if self._control is not None:
@@ -274,8 +275,14 @@ class Supervisor:
         front, now = self._front, monotonic()
         if front is None:
             return
-        if front.reap(now, self._events) and front.is_draining:
-            self._decide(p.Stop())
+        if front.is_draining and now > front.drain_until:
+            front.kill()
+        if front.reap(now, self._events):
+            if front.is_draining:
+                self._decide(p.Stop())
+            for handle in self.workers.handles.values():
+                if self.policy.is_draining(handle.id) and not handle.is_draining:
+                    self.workers.drain(handle.id, final=True)  # it would not be said any more that it is removed
         if not front.pid and not front.is_draining and now >= front.start_at:
             try:
                 self._events.watch(front.start(now), self._on_balancer)
@@ -341,7 +348,7 @@ class Supervisor:
 
     def _spawn(self, id: int) -> None:
         try:
-            handle = self.workers.spawn(id)
+            handle = self.workers.spawn(id, self.policy.generation)
         except OSError as error:
             logger.error("cannot start worker %d: %s", id, error)
             self._failure = Failure(f"cannot start a worker: {error}", "", 1)

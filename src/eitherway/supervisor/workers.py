@@ -14,12 +14,14 @@ from socket import socket as Socket  # noqa: N812
 from eitherway.config import Config
 from eitherway.metrics import counters as c
 from eitherway.supervisor.child import Post, run_worker
-from eitherway.supervisor.handle import Handle, Line, make_lines
+from eitherway.supervisor.handle import Failure, Handle, Line, make_lines
 from eitherway.supervisor.memory import OutOfMemory
+from eitherway.supervisor.template import Template
 
 logger = logging.getLogger("eitherway.server")
 
 _UNIX_BACKLOG = 1024
+_NEVER_FORKED = -1
 
 
 class Workers:
@@ -36,17 +38,76 @@ class Workers:
         self._forget = forget
         self._directory = directory  # where workers listen, each on a socket of its own; "": they share ours
         self._memory = OutOfMemory()
+        self._template: Template | None = None
+        self._template_generation = 0
 
     # -- starting -------------------------------------------------------------------------------------------
 
-    def spawn(self, id: int) -> Handle:
-        """Fork a worker. Raises OSError where the system does not allow one more process."""
+    def spawn(self, id: int, generation: int) -> Handle:
+        """Fork a worker, or have it forked. Raises OSError where the system does not allow one more process."""
         slot = self.board.take(id)
         if not slot:
             raise OSError("the scoreboard has no slot left")
         ours, theirs = make_lines()
         path = f"{self._directory}/{id}.sock" if self._directory else ""
         sockets = [_listen(path)] if path else self._sockets
+        handle = Handle(id, 0, slot, ours, path)
+        try:
+            if self._config.preload:
+                own = sockets[0] if path else None
+                self._current_template(generation).fork(id, slot, theirs, own)
+            else:
+                handle.pid = self._fork(sockets, Post(id, theirs, self.board, slot, not path), ours)
+        except OSError:
+            self.board.give_back(slot)
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            if path:
+                sockets[0].close()
+        self.handles[id] = handle
+        return handle
+
+    def _current_template(self, generation: int) -> Template:
+        """The template of a generation: a reload imports anew."""
+        if self._template is not None and self._template_generation != generation:
+            self.stop_template()
+        if self._template is None:
+            arguments = (self._config, self._sockets, self._application, self.board, self._forget)
+            self._template, self._template_generation = Template(*arguments), generation
+        return self._template
+
+    def stop_template(self) -> None:
+        if self._template is not None:
+            self.hear_template()
+            self._template.stop()
+            self._template = None
+
+    def hear_template(self) -> None:
+        """Learn the numbers of workers it has forked; those that it cannot fork any more have ended."""
+        template = self._template
+        if template is None:
+            return
+        failure = None
+        for message in template.line.receive():
+            match message:
+                case {"forked": id, "pid": pid}:
+                    if (handle := self.handles.get(id)) is not None:
+                        handle.pid = pid
+                case {"failed": text, "traceback": trace, "exit_code": code}:
+                    failure = Failure(text, trace, code)
+                case {"warning": text}:
+                    logger.warning("%s", text)
+        if template.line.closed:
+            for handle in self.handles.values():
+                if not handle.pid:
+                    handle.pid = _NEVER_FORKED
+                    handle.failure = failure or Failure("the template process has ended", "", 1)
+            template.stop()
+            self._template = None
+
+    def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         # A signal between the fork and the child's own handlers must not be taken for the parent's.
@@ -54,21 +115,12 @@ class Workers:
         pid = -1
         try:
             pid = os.fork()
-        except OSError:
-            self.board.give_back(slot)
-            ours.close()
-            theirs.close()
-            raise
         finally:
             if pid:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if not pid:
-            self._become_worker(sockets, Post(id, theirs, self.board, slot, not path), ours, before)
-        theirs.close()
-        if path:
-            sockets[0].close()
-        handle = self.handles[id] = Handle(id, pid, slot, ours, path)
-        return handle
+            self._become_worker(sockets, post, ours, before)
+        return pid
 
     def _become_worker(self, sockets: list[Socket], post: Post, ours: Line, mask: set[int]) -> None:
         try:
@@ -90,10 +142,13 @@ class Workers:
 
     def ended(self) -> list[tuple[Handle, int]]:
         """The workers that have ended, each with its status. They are to be buried."""
+        self.hear_template()
         ended = []
         for handle in self.handles.values():
+            if not handle.pid:
+                continue  # its template is about to fork it
             try:
-                pid, status = os.waitpid(handle.pid, os.WNOHANG)
+                pid, status = os.waitpid(handle.pid, os.WNOHANG) if handle.pid > 0 else (handle.pid, 0)
             except ChildProcessError:
                 pid, status = handle.pid, 0
             if pid:
@@ -146,6 +201,10 @@ class Workers:
             self.signal(handle, signal.SIGKILL)
 
     def signal(self, handle: Handle, number: int) -> None:
+        if handle.pid <= 0:
+            # Not forked yet: without its line it ends as soon as it is.
+            handle.line.socket.shutdown(socket_module.SHUT_RDWR)
+            return
         try:
             os.kill(handle.pid, number)
         except ProcessLookupError:
@@ -157,6 +216,8 @@ class Workers:
     def close_lines(self) -> None:
         for handle in self.handles.values():
             handle.line.close()
+        if self._template is not None:
+            self._template.line.close()
 
 
 def _listen(path: str) -> Socket:

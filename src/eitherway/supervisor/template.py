@@ -1,0 +1,124 @@
+"""--preload: a process that imports the application once, and that workers are forked from, to share its memory.
+
+The workers become the supervisor's children all the same: the template forks twice, and the supervisor has asked the
+system for the orphans among its descendants (prctl(2), PR_SET_CHILD_SUBREAPER). So it sees them die as it sees others.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import socket as socket_module
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from socket import socket as Socket  # noqa: N812
+from typing import Any
+
+from eitherway.config import Config
+from eitherway.errors import ConfigError, StartError
+from eitherway.interfaces.loading import load_application, prepare_path
+from eitherway.metrics.counters import Scoreboard
+from eitherway.supervisor.child import Post, run_worker
+from eitherway.supervisor.handle import Line, make_lines
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError where the application cannot be imported before the workers are forked."""
+    if config.engine == "gevent":
+        raise ConfigError(
+            "--preload does not go with --engine gevent: gevent has to patch a worker before the application is "
+            "imported there; leave --preload out"
+        )
+
+
+class Template:
+    """The supervisor's view of it. Forks are asked for at once, and happen when the import is done."""
+
+    def __init__(
+        self, config: Config, sockets: list[Socket], application: object, board: Scoreboard, forget: Callable[[], None]
+    ) -> None:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.line, theirs = make_lines()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                self.line.close()
+                forget()
+                _be_template(config, sockets, application, board, theirs)
+            finally:
+                os._exit(1)
+        theirs.close()
+
+    def fork(self, id: int, slot: int, line: Line, own: Socket | None) -> None:
+        """Have a worker forked. Raises OSError when the template has ended."""
+        fds = [line.fileno(), *([own.fileno()] if own else [])]
+        message = json.dumps({"id": id, "slot": slot}).encode().ljust(64)
+        socket_module.send_fds(self.line.socket, [message], fds)
+
+    def stop(self) -> None:
+        self.line.close()
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # it has ended
+
+
+def _be_template(config: Config, sockets: list[Socket], application: object, board: Scoreboard, line: Line) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    loaded = _load(config, application, line)
+    if loaded is None:
+        return
+    gc.collect()
+    gc.freeze()
+    line.socket.setblocking(True)
+    while True:
+        data, fds, _, _ = socket_module.recv_fds(line.socket, 64, 2)
+        if not data:
+            os._exit(0)  # the supervisor has ended, or wants a new template
+        message = json.loads(data)
+        middle = os.fork()
+        if middle:
+            os.waitpid(middle, 0)
+            for fd in fds:
+                os.close(fd)
+            continue
+        pid = os.fork()
+        if pid:
+            line.send({"forked": message["id"], "pid": pid})
+            os._exit(0)
+        line.close()
+        own = Line(Socket(fileno=fds[0]))
+        post = Post(message["id"], own, board, message["slot"], len(fds) == 1)
+        run_worker(replace(config, chdir=""), [Socket(fileno=fds[1])] if fds[1:] else sockets, loaded, post)
+
+
+def _load(config: Config, application: object, line: Line) -> Any:
+    """The application; None when it cannot be had, and then the line knows why."""
+    try:
+        prepare_path(config)
+        loaded = load_application(config.app) if application is None else application
+    except StartError as error:
+        line.send({"failed": str(error), "traceback": error.traceback, "exit_code": error.exit_code})
+        return None
+    except BaseException as error:
+        text = f"importing the application ended with {type(error).__name__}: {error}"
+        line.send({"failed": text, "traceback": traceback.format_exc(), "exit_code": 1})
+        return None
+    if threading.active_count() > 1:
+        line.send({"warning": "the application has started threads while it was imported; workers will lack them"})
+    return loaded
