@@ -71,6 +71,12 @@ class Config:
         "Worker threads, on engine threads, and for WSGI on asyncio and uvloop.",
         check=between(1, 1024),
     )
+    worker_concurrency: int = setting(
+        100,
+        ENGINE,
+        "Requests that the balancer gives to one worker of an async engine at once.",
+        check=between(1, 100_000),
+    )
 
     bind: tuple[str, ...] = setting(
         ("127.0.0.1:8000",),
@@ -128,6 +134,19 @@ class Config:
     )
     limit_connections: int = setting(20_000, LIMITS, "Most connections open at once.", check=MANY)
     limit_concurrency: int = setting(4096, LIMITS, "Most requests running or queued at once (else 503).", check=MANY)
+    queue: int = setting(
+        1024,
+        LIMITS,
+        "Most requests that wait in the balancer for a worker (else 503).",
+        check=between(0, 10_000_000),
+    )
+    response_buffer: int = setting(
+        MIB,
+        LIMITS,
+        "How much of an answer the balancer takes ahead of its client, so that the worker is free again.",
+        unit="bytes",
+        check=size_between(0, GIB),
+    )
     limit_keep_alive_requests: int = setting(10_000, LIMITS, "Most requests on one connection.", check=MANY)
 
     head_timeout: float = setting(
@@ -139,6 +158,16 @@ class Config:
     keep_alive_timeout: float = setting(75.0, TIMEOUTS, "Time an idle connection stays open.", unit="s", check=PATIENCE)
     write_timeout: float = setting(
         60.0, TIMEOUTS, "Time a client may take no byte of its answer.", unit="s", check=PATIENCE
+    )
+    queue_timeout: float = setting(
+        30.0, TIMEOUTS, "Time a request may wait in the balancer for a worker (else 503).", unit="s", check=PATIENCE
+    )
+    timeout: float = setting(
+        0.0,
+        TIMEOUTS,
+        "Time a worker may take until it begins its answer (else 504); 0: any.",
+        unit="s",
+        check=time_between(0, 24 * HOUR),
     )
     graceful_timeout: float = setting(
         30.0,
