@@ -79,11 +79,12 @@ class Fleet:
         app: str = "balanced:app",
         slots: int = 1,
         options: tuple[str, ...] = (),
+        logged: bool = True,
         **settings: Any,
     ) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="eitherway-fleet-")
         self.path = Path(self.directory.name)
-        self.app, self.engine, self.slots, self.options = app, engine, slots, options
+        self.app, self.engine, self.slots, self.options, self.logged = app, engine, slots, options, logged
         self.workers: dict[int, Server] = {}
         self._ids = 0
         self.balancer = BalancerProcess(**settings)
@@ -95,7 +96,7 @@ class Fleet:
         self._ids += 1
         bind = f"unix:{self.path}/{self._ids}.sock"
         options = ("--forwarded-allow-ips", "unix", *self.options)
-        server = Server(self.app, self.engine, *options, bind=bind, env={"BALANCED_LOG": str(self.path / "log")})
+        server = Server(self.app, self.engine, *options, bind=bind, env={"BALANCED_LOG": str(self.path / "log") if self.logged else ""})
         self.workers[self._ids] = server
         return self._ids, server
 
