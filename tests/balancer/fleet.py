@@ -96,7 +96,13 @@ class Fleet:
         self._ids += 1
         bind = f"unix:{self.path}/{self._ids}.sock"
         options = ("--forwarded-allow-ips", "unix", *self.options)
-        server = Server(self.app, self.engine, *options, bind=bind, env={"BALANCED_LOG": str(self.path / "log") if self.logged else ""})
+        server = Server(
+            self.app,
+            self.engine,
+            *options,
+            bind=bind,
+            env={"BALANCED_LOG": str(self.path / "log") if self.logged else ""},
+        )
         self.workers[self._ids] = server
         return self._ids, server
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fleet import Fleet
+
 from serving import Client, wait_until
 
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
@@ -99,7 +100,9 @@ def test_a_large_body_streams_while_it_comes(fleet: Fleet) -> None:
 @pytest.mark.parametrize("body", [b"", b"x" * 100, b"x" * 300_000])
 def test_continue(fleet: Fleet, body: bytes) -> None:
     with fleet.connect() as client:
-        client.send(b"POST /digest HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        client.send(
+            b"POST /digest HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
         if body:
             assert client.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.send(body)

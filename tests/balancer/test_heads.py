@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from eitherway.balancer.heads import parse_response_head, request_head
 from eitherway.errors import BackendError
 from eitherway.http.body import NO_BODY
 from eitherway.http.exchange import Exchange
 from eitherway.http.h1 import parse_head
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class FakeChannel:

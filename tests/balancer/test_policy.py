@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from eitherway.balancer.policy import IDEMPOTENT, MOST_RETRIES, REST, Policy, Target, Verdict, after_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from eitherway.balancer.policy import IDEMPOTENT, MOST_RETRIES, REST, Policy, Target, Verdict, after_loss
 
 PATIENCE = 5.0
 
@@ -34,16 +35,11 @@ class PolicyMachine(RuleBasedStateMachine):
         assert not target.leaving
         assert target.rests_until <= self.now
         assert ticket not in self.running
-        least = min(t.running for t in self.usable() + [target])
-        assert target.running - 1 <= least or target.running == least, "fewest outstanding first"
+        assert all(target.running - 1 <= other.running for other in self.usable()), "fewest outstanding first"
         self.running[ticket] = target
 
     def usable(self) -> list[Target]:
-        return [
-            t
-            for t in self.policy.targets
-            if t.running < t.slots and not t.leaving and t.rests_until <= self.now
-        ]
+        return [t for t in self.policy.targets if t.running < t.slots and not t.leaving and t.rests_until <= self.now]
 
     @rule(slots=st.integers(1, 3))
     def add(self, slots: int) -> None:

@@ -29,7 +29,7 @@ class Control:
         self._unsent = b""
         self._poller: Poller | None = None
 
-    def start(self, poller: Poller, act: Callable[[dict[str, Any]], None], gone: Callable[[], None]) -> None:
+    def start(self, poller: Poller, act: Callable[[Any], None], gone: Callable[[], None]) -> None:
         self._socket.setblocking(False)
         self._poller = poller
         self._act = act

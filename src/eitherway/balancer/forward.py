@@ -83,7 +83,7 @@ class Forward:
             self.fail(refusal.status, str(refusal))
             return
         except ClientGone:
-            self.finish()
+            self._give_up()
             return
         if exchange.body.complete:
             self._body = bytes(collected + exchange.collected)
@@ -124,7 +124,7 @@ class Forward:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()
-        self.finish()
+        self.fail(499, "the client closed the connection")  # gives the client's connection back, to be closed
 
     # -- to the worker --------------------------------------------------------------------------------------
 

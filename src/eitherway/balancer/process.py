@@ -22,7 +22,9 @@ def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Any)
     balancer = Balancer(config, sockets, channel.tell)
     terms = 0
 
-    def act(message: dict[str, Any]) -> None:
+    def act(message: Any) -> None:
+        if not isinstance(message, dict):
+            raise TypeError("not an object")
         if "add" in message:
             balancer.add(int(message["add"]), str(message["path"]), int(message["slots"]))
         elif "remove" in message:
