@@ -167,10 +167,12 @@ class Fleet:
         """End all; the balancer's log."""
         for name in ("gate", "late"):
             self.open(name)
-        log = self.balancer.end() if self.balancer.process.poll() is None else ""
-        for worker in self.workers.values():
-            if worker.process.poll() is None:
-                os.kill(worker.process.pid, signal.SIGKILL)
-            worker.close()
+        try:
+            log = self.balancer.end() if self.balancer.process.poll() is None else ""
+        finally:
+            for worker in self.workers.values():
+                if worker.process.poll() is None:
+                    os.kill(worker.process.pid, signal.SIGKILL)
+                worker.close()
         self.directory.cleanup()
         return log
