@@ -74,9 +74,16 @@ class PolicyMachine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject) -> None:
         ticket = data.draw(st.sampled_from(sorted(self.running)))
         target = self.running.pop(ticket)
-        self.policy.release(target)
-        assert self.policy.forget_if_done(target) == (target.leaving and not target.running)
+        self.release(target)
         self.pump()
+
+    def release(self, target: Target) -> None:
+        chosen = self.policy.release(target, self.now)
+        if chosen is not None:
+            assert self.queue.pop(0) == chosen
+            self.returned = max(0, self.returned - 1)
+            self.given(chosen[0], target)
+        assert self.policy.forget_if_done(target) == (target.leaving and not target.running)
 
     @rule(data=st.data())
     @precondition(lambda self: self.running)
@@ -88,8 +95,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.policy.requeue(ticket, self.now)
         self.queue.insert(self.returned, (ticket, self.now))
         self.returned += 1
-        self.policy.release(target)
-        self.policy.forget_if_done(target)
+        self.release(target)
         self.pump()
 
     @rule(data=st.data())
@@ -168,7 +174,7 @@ def test_a_backend_that_cannot_be_reached_rests() -> None:
     assert policy.admit(1, 0.0) is only
     policy.rest(only, 0.0)
     policy.requeue(1, 0.0)
-    policy.release(only)
+    assert policy.release(only, 0.0) is None
     assert policy.next(0.0) is None
     assert policy.next_event(0.0) == REST
     assert policy.next(REST) == (1, only, 0.0)

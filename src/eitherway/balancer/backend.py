@@ -270,6 +270,9 @@ class BackendConnection:
         self._buffer = b""
         self._head = head
         self._persistent = self._persistent and head.persistent
+        if head.sized and head.length == len(data) and carrier.method != "HEAD":
+            self._complete(head, data, b"")  # what most are: whole, and received at once
+            return
         self._frame(head, carrier.method)
         if not self._until_end and self._body.complete:
             self._complete(head, b"", data)

@@ -7,6 +7,7 @@ and draining are the same as in a worker, and "spawn" means to enter the queue. 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from socket import socket as Socket  # noqa: N812
@@ -87,6 +88,7 @@ class Balancer:
         self._stop_at = float("inf")  # when draining is given up
         self._quiet_since: float | None = None
         self._tick_at = self._look_at = 0.0
+        self._event_at = float("inf")  # when the queue has to be looked at, though nothing happened
         self._dispatched = self._waited = self._refused = self._expired = self._dropped = 0
         self._retried = self._bad_gateways = self._timed_out = 0
         self._wait_seconds = 0.0
@@ -147,13 +149,10 @@ class Balancer:
                 self._look_at = now + min(_LOOK, self.config.timeout / 4)
                 self._time_out(now)
             due = min(due, self._look_at)
-        if self.policy.queued:
-            event = self.policy.next_event(now)
-            if event is not None and event <= now:
-                self._expire(now)
-                event = self.policy.next_event(now)
-            if event is not None:
-                due = min(due, event)
+        if now >= self._event_at:
+            self._expire(now)
+        if self._event_at < due:
+            due = self._event_at
         return max(0.0, due - now)
 
     def _tick(self) -> float:
@@ -199,17 +198,18 @@ class Balancer:
         self._tell({"removed": backend.id})
 
     def on_slot_free(self, backend: Backend) -> None:
-        policy = self.policy
-        policy.release(backend)
-        if backend.leaving and policy.forget_if_done(backend):
+        chosen = self.policy.release(backend, self.poller.now)
+        if chosen is not None:
+            forward, since = chosen
+            self._count_wait(self.poller.now - since)
+            self._run(forward, backend)
+        elif backend.leaving and self.policy.forget_if_done(backend):
             self._removed(backend)
-        if policy.queued:
-            self._pump()
 
     def on_death(self, backend: Backend) -> None:
         """A worker closed a connection with a request on it. If it is alive, it does without requests for a moment."""
         if len(self.policy.targets) > 1:
-            self.policy.rest(backend, self.poller.now)
+            self._rest(backend)
 
     # -- requests -------------------------------------------------------------------------------------------
 
@@ -223,6 +223,8 @@ class Balancer:
             self._dispatched += 1
             self._run(forward, verdict)
         elif verdict is Verdict.QUEUED:
+            if self.policy.queued == 1:
+                self._event_at = 0.0
             forward.watch()
         else:
             self._refused += 1
@@ -234,14 +236,18 @@ class Balancer:
         if connection is not None:
             forward.run(connection)
             return
-        now = self.poller.now
         self.service.warn(
             f"backend {backend.id}", "balancer: worker %d cannot be reached at %s", backend.id, backend.path
         )
-        self.policy.rest(backend, now)
-        self.policy.requeue(forward, now)
+        self._rest(backend)
+        self.policy.requeue(forward, self.poller.now)
         self.on_slot_free(backend)
+        self._pump()
         forward.watch()
+
+    def _rest(self, backend: Backend) -> None:
+        self.policy.rest(backend, self.poller.now)
+        self._event_at = 0.0
 
     def _pump(self) -> None:
         """Run what the queue holds, as far as slots are free."""
@@ -256,11 +262,7 @@ class Balancer:
         self._dispatched += 1
         self._waited += 1
         self._wait_seconds += seconds
-        for place, bound in enumerate(WAIT_BOUNDS):
-            if seconds <= bound:
-                self._waits[place] += 1
-                return
-        self._waits[-1] += 1
+        self._waits[bisect_left(WAIT_BOUNDS, seconds)] += 1
 
     def run_again(self, forward: Forward, reason: str) -> None:
         """A worker was lost with a request that may be run once more; whoever lost it frees the slot next."""
@@ -269,6 +271,7 @@ class Balancer:
             "retry", "balancer: %s %s is run again: %s", forward.method, forward.exchange.line.uri, reason
         )
         self.policy.requeue(forward, self.poller.now)
+        self._event_at = 0.0
 
     def withdraw(self, forward: Forward) -> bool:
         if self.policy.withdraw(forward):
@@ -282,6 +285,8 @@ class Balancer:
         logger.warning("balancer: %s %s in worker %d: %s", line.method, line.uri, backend.id, reason)
 
     def _expire(self, now: float) -> None:
+        """Refuse those that have waited too long, and give work to backends that have rested."""
+        self.poller.now = now
         for forward in self.policy.expire(now):
             self._expired += 1
             self.service.warn(
@@ -289,6 +294,8 @@ class Balancer:
             )
             forward.fail(503, "no worker became free in time; try again", RETRY_AFTER)
         self._pump()
+        event = self.policy.next_event(now)
+        self._event_at = float("inf") if event is None else event
 
     def _time_out(self, now: float) -> None:
         """Answer for workers that have been silent for too long, and have the supervisor look at them."""

@@ -113,6 +113,7 @@ class ResponseHead:
     chunked: bool
     persistent: bool
     dated: bool
+    sized: bool  # the body is `length` bytes, unless the request was HEAD
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -160,4 +161,5 @@ def _interpret(http_11: bool, status: int, reason: bytes, raw: f.Fields) -> Resp
         chunked=bool(codings),
         persistent=b"close" not in nominated if http_11 else b"keep-alive" in nominated,
         dated=any(name == b"date" for name, _ in raw),
+        sized=length is not None and status >= 200 and status not in f.NO_BODY,
     )

@@ -130,9 +130,18 @@ class Policy(Generic[Ticket, Place]):
         """The client has gone. True: the request was in the queue, and is not any more."""
         return self._waiting.pop(ticket, None) is not None or self._returned.pop(ticket, None) is not None
 
-    def release(self, target: Place) -> None:
-        """A slot is free again."""
+    def release(self, target: Place, now: float) -> tuple[Ticket, float] | None:
+        """A slot is free again: the request that gets it, and since when it has waited; None: the slot stays free.
+
+        Nobody waits while a slot is free, so this one need not be compared with others.
+        """
+        queue = self._returned or self._waiting
+        if queue and not target.leaving and not (self._resting and target.rests_until > now):
+            self._turns += 1
+            target.turn = self._turns
+            return queue.popitem(last=False)
         target.running -= 1
+        return None
 
     def next(self, now: float) -> tuple[Ticket, Place, float] | None:
         """The request to run now, where, and since when it has waited; None when nothing can begin."""
