@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,6 +168,36 @@ def test_memory_for_a_slow_reader_is_bounded(start_fleet: Any) -> None:
             break
     wait_until(lambda: "sent" in fleet.log())
     slow.socket.close()
+
+
+@pytest.mark.parametrize("bound", [0, 1, 100_000])
+def test_any_bound_lets_an_answer_through(start_fleet: Any, bound: int) -> None:
+    fleet = start_fleet(1, response_buffer=bound)
+    with fleet.get("/chunked?20000000") as client:
+        client.read_until(b"\r\n\r\n")
+        wait_until(lambda: settled(fleet.balancer.process.pid))
+        body = bytearray(client.buffer)
+        while not body.endswith(b"\r\n0\r\n\r\n"):
+            body += client.socket.recv(1 << 20)
+    assert body.count(bytes(range(256))) > 70_000  # chunk heads interrupt some
+    fleet.wait_running(0)
+
+
+def settled(pid: int) -> bool:
+    """Whether the process has used no processor time for a moment."""
+    before = Path(f"/proc/{pid}/stat").read_text().split()[13:15]
+    time.sleep(0.1)
+    return Path(f"/proc/{pid}/stat").read_text().split()[13:15] == before
+
+
+def test_an_async_application_hears_that_its_client_left(start_fleet: Any) -> None:
+    fleet = start_fleet(1, "asyncio", app="balanced_asgi:app", slots=2)
+    with fleet.get("/wait"):
+        wait_until(lambda: fleet.log() == ["GET /wait"])
+    wait_until(lambda: "disconnect" in fleet.log())
+    fleet.wait_running(0)
+    with fleet.get("/") as client:
+        assert client.response().status == 200
 
 
 def resident(pid: int) -> int:

@@ -153,6 +153,7 @@ class BackendConnection:
         except BlockingIOError:
             sent = 0
         except OSError:
+            self._size -= len(data)
             return  # broken; the poller tells why, and whether an answer came first
         if sent < len(data):
             self.pending = memoryview(data)[sent:]
@@ -227,7 +228,7 @@ class BackendConnection:
             self._on_end(self._size > _ONE_READ, "reset the connection")
             return
         if not data:
-            self._on_end(True, "closed the connection")
+            self._on_end(self._size > 0, "closed the connection")
             return
         if self.carrier is None:
             self._drop(len(data))
@@ -342,8 +343,9 @@ class BackendConnection:
 
     @property
     def silent(self) -> bool:
-        """A worker has the request and has not begun its answer."""
-        return self.carrier is not None and self._head is None
+        """A worker has the request and has not begun its answer, nor waits for more of the body."""
+        waited_for = self._uploaded or self.pending is not None
+        return waited_for and self.carrier is not None and self._head is None
 
     # -- ending ---------------------------------------------------------------------------------------------
 
