@@ -40,7 +40,8 @@ class Carrier(Protocol):
 class House(Protocol):
     """Who keeps the backends (balancer.Balancer)."""
 
-    poller: Poller
+    poller: Poller  # whose clock goes
+    backend_poller: Poller
 
     def on_slot_free(self, backend: Backend) -> None: ...
     def on_death(self, backend: Backend) -> None: ...
@@ -131,7 +132,7 @@ class BackendConnection:
         self._until_end = False  # the body ends with the connection
         self._dropped = 0
         backend.connections.add(self)
-        backend.house.poller.watch(self.fd, self.on_event)
+        backend.house.backend_poller.watch(self.fd, self.on_event)
 
     # -- the request ----------------------------------------------------------------------------------------
 
@@ -212,7 +213,7 @@ class BackendConnection:
 
     def _watch(self) -> None:
         bits = (0 if self._paused else IN) | (OUT if self.pending is not None else 0)
-        self.backend.house.poller.interest(self.fd, bits)
+        self.backend.house.backend_poller.interest(self.fd, bits)
 
     def on_event(self, bits: int) -> None:
         if bits & OUT and self.pending is not None:
@@ -365,7 +366,7 @@ class BackendConnection:
             return
         self.closed = True
         backend = self.backend
-        backend.house.poller.remove(self.fd)
+        backend.house.backend_poller.remove(self.fd)
         backend.connections.discard(self)
         self.socket.close()
         self.pending = None

@@ -32,6 +32,8 @@ _DRAIN_TICK = 0.05  # seconds between two looks whether all is done
 _LAST_WORDS = 0.5  # seconds that clients get to close their side after the last answer
 _LOOK = 0.25  # seconds between two looks at how long workers have been silent, at most
 
+_REFUSALS = 16  # requests that are refused between two looks at the workers
+
 Tell = Callable[[dict[str, object]], None]
 
 
@@ -72,6 +74,8 @@ class Balancer:
     def __init__(self, config: Config, sockets: Iterable[Socket], tell: Tell) -> None:
         self.config = config
         self.poller = Poller()
+        self.backend_poller = Poller()  # of its own, so that workers can be served before clients
+        self.poller.watch(self.backend_poller.fileno(), self._serve_backends)
         self.service = Service(
             config,
             self.poller,
@@ -128,6 +132,8 @@ class Balancer:
         self.service.close()
         for backend in list(self._backends.values()):
             backend.close()
+        self.poller.close()
+        self.backend_poller.close()
 
     def _stop_when_quiet(self) -> None:
         if self.service.busy:
@@ -197,6 +203,10 @@ class Balancer:
         backend.close()
         self._tell({"removed": backend.id})
 
+    def _serve_backends(self, bits: int) -> None:
+        """Take what workers have sent. However many clients have to be refused, no worker waits behind them."""
+        self.backend_poller.turn(0)
+
     def on_slot_free(self, backend: Backend) -> None:
         chosen = self.policy.release(backend, self.poller.now)
         if chosen is not None:
@@ -230,6 +240,8 @@ class Balancer:
             self._refused += 1
             self.service.warn("queue", "balancer: %d requests wait in the queue: answering 503", self.policy.queued)
             forward.fail(503, "all workers are busy and the queue is full; try again", RETRY_AFTER)
+            if not self._refused % _REFUSALS:
+                self._serve_backends(0)
 
     def _run(self, forward: Forward, backend: Backend) -> None:
         connection = backend.take()
