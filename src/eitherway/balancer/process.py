@@ -56,6 +56,7 @@ def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Any)
         balancer.start()
         balancer.run()
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has been obeyed
         balancer.close()
         for sock in sockets:
             sock.close()
