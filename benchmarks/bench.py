@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from environment import PROGRAMS, Installed, say, variables
-from process import HOST, DidNotStartError, ServerProcess, free_port
+from process import HOST, ServerError, ServerProcess, free_port
 from servers import Server
 from wrk import WrkError
 
@@ -39,7 +39,7 @@ class Bench:
     def running(self, server: Server, app: str) -> Iterator[ServerProcess]:
         """The server, answering, on its core; ended afterwards whatever happens."""
         if missing := self.installed.missing(server.distributions):
-            raise DidNotStartError(missing)
+            raise ServerError(f"skipped: {missing}")
         port = free_port()
         command = server.command_line(app, str(PROGRAMS), HOST, port)
         with ServerProcess(command, port, self.server_core, variables(server.is_ours), self.directory) as process:
@@ -50,7 +50,7 @@ class Bench:
         """A server that cannot be measured costs its row, not the run."""
         try:
             yield
-        except (DidNotStartError, WrkError) as error:
+        except (ServerError, WrkError) as error:
             self.reasons[server.name] = str(error)
             say(f"  {server.name}: {error}")
 

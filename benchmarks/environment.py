@@ -86,7 +86,7 @@ def pip_install(*arguments: str) -> str:
     if done.returncode == 0:
         return ""
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    told = [line for line in lines if "error:" in line.lower()]
+    told = [line for line in lines if "error:" in line.lower() and "subprocess-exited" not in line]
     return (told or lines or ["pip gave no reason"])[0]
 
 

@@ -25,7 +25,7 @@ SETTLE_SECONDS = 0.2
 SETTLE_TRIES = 25
 
 
-class DidNotStartError(Exception):
+class ServerError(Exception):
     """The server cannot be measured; the text says why."""
 
 
@@ -86,9 +86,9 @@ class ServerProcess:
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None:
-                raise DidNotStartError(self._last_words() or f"it ended with code {self._process.returncode}")
+                raise ServerError(f"did not start: {self._last_words() or f'exit code {self._process.returncode}'}")
             if time.monotonic() > deadline:
-                raise DidNotStartError(f"no answer within {START_SECONDS:.0f} s; {self._last_words()}".rstrip("; "))
+                raise ServerError(f"did not start: silent for {START_SECONDS:.0f} s {self._last_words()}".rstrip())
             time.sleep(POLL_SECONDS)
 
     def _answers(self) -> bool:
@@ -103,7 +103,7 @@ class ServerProcess:
         finally:
             client.close()
         if response.status != 200 or body != BODY:
-            raise DidNotStartError(f"it answers {response.status} {body[:60]!r}; {self._last_words()}")
+            raise ServerError(f"answers {response.status} {body[:60]!r} {self._last_words()}".rstrip())
         return True
 
     def _last_words(self) -> str:
@@ -116,7 +116,7 @@ class ServerProcess:
     def check_alive(self) -> None:
         """Raise if the server ended by itself."""
         if self._process is None or self._process.poll() is not None:
-            raise DidNotStartError(f"it ended while it was measured; {self._last_words()}")
+            raise ServerError(f"ended while it was measured {self._last_words()}".rstrip())
 
     def stop(self) -> None:
         """End the whole session, gently, then not; return when none of it is left."""

@@ -82,7 +82,7 @@ def load_row(row: Row, bench: Bench) -> list[str]:
     rates = row.figures("rate")
     remarks = [f"ERRORS: {counts(row.errors)}"] if row.errors else []
     if row.server.name in bench.reasons:
-        remarks.append(textwrap.shorten(f"stopped: {bench.reasons[row.server.name]}", REMARK_LENGTH))
+        remarks.append(textwrap.shorten(bench.reasons[row.server.name], REMARK_LENGTH))
     if row.median("client_share") > SATURATED_CLIENT_SHARE > row.median("server_share"):
         remarks.append("wrk was the limit")
     if row.disturbed:
@@ -174,7 +174,7 @@ def names(verdict: Verdict) -> list[str]:
 def why_not(server: Server, bench: Bench) -> str:
     """Why a server has no figures."""
     reason = bench.reasons.get(server.name)
-    return textwrap.shorten(f"did not start: {reason}", REMARK_LENGTH) if reason else "not measured yet"
+    return textwrap.shorten(reason, REMARK_LENGTH) if reason else "not measured yet"
 
 
 def counts(errors: dict[str, int]) -> str:

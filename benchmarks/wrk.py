@@ -64,9 +64,9 @@ def run(server: ServerProcess, load: Load, seconds: int, cores: tuple[int, int])
     busy_by = busy_seconds(server_core) - busy[0], busy_seconds(client_core) - busy[1]
     server_cpu = server.cpu_seconds() - server_cpu
     client_cpu = children_seconds() - client_cpu
-    if done.returncode:
-        raise WrkError((done.stderr or done.stdout).strip() or f"exit code {done.returncode}")
     server.check_alive()
+    if done.returncode:
+        raise WrkError((done.stderr or done.stdout).strip() or f"wrk ended with code {done.returncode}")
     printed = parse(done.stdout)
     if not printed["requests"]:
         raise WrkError(f"no answer to any of {load.clients} clients within {seconds} s")

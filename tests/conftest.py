@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from serving import Server
 
 Start = Callable[..., Server]
+
+MOST_SHARED = 20  # servers kept at once; each takes some 30 MB
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +27,13 @@ def shared_server(_shared: dict[tuple[str, ...], Server]) -> Start:
 
     def start(app: str, engine: str, *options: str) -> Server:
         key = (app, engine, *options)
-        if key not in _shared or _shared[key].process.poll() is not None:
-            _shared[key] = Server(app, engine, *options)
-        return _shared[key].wait_ready()
+        server = _shared.pop(key, None)
+        if server is None or server.process.poll() is not None:
+            server = Server(app, engine, *options)
+        _shared[key] = server  # at the end: the first is the one that was asked for longest ago
+        if len(_shared) > MOST_SHARED:
+            _shared.pop(next(iter(_shared))).close()
+        return server.wait_ready()
 
     return start
 

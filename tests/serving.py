@@ -27,7 +27,14 @@ PATIENCE = 20.0  # seconds until a condition that should come true is given up
 class Server:
     """`eitherway serve APP --engine ENGINE OPTIONS...` in a process of its own."""
 
-    def __init__(self, app: str, engine: str, *options: str, bind: str = "127.0.0.1:0", env: dict[str, str] | None = None):
+    def __init__(
+        self,
+        app: str,
+        engine: str,
+        *options: str,
+        bind: str = "127.0.0.1:0",
+        env: dict[str, str] | None = None,
+    ):
         self.engine = engine
         self.directory = tempfile.TemporaryDirectory(prefix="eitherway-test-")
         command = [sys.executable, "-m", "eitherway", "serve", app, "--engine", engine, "--chdir", str(APPS)]
@@ -66,6 +73,28 @@ class Server:
         assert self.process.poll() is None, f"the server ended with {self.process.returncode}:\n{self.log}"
         return self
 
+    def notes(self, key: str) -> list[str]:
+        """What the application has noted under `key` (apps/notes.py), in order."""
+        prefix = f"note {key} "
+        return [line.removeprefix(prefix).rstrip("\n") for line in list(self._err) if line.startswith(prefix)]
+
+    def memory(self, name: str) -> int:
+        """A figure of /proc/PID/status in bytes: VmRSS, or VmHWM for the most there ever was."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        match = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+        assert match, status
+        return int(match[1]) * 1024
+
+    def open_files(self) -> list[str]:
+        """Where the server's descriptors lead."""
+        found = []
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                found.append(str(link.readlink()))
+            except OSError:
+                pass  # closed meanwhile
+        return found
+
     @property
     def address(self) -> tuple[str, int]:
         match = re.search(r"http://(\[[^]]+\]|[^:]+):(\d+)", self.log)
@@ -83,6 +112,11 @@ class Server:
     def connect(self) -> Client:
         return Client(socket.create_connection(self.address, timeout=PATIENCE))
 
+    def ask(self, target: str, method: str = "GET", *fields: str, **more: Any) -> Response:
+        """One request on a connection of its own, and the response to it."""
+        with self.connect() as client:
+            return client.ask(target, method, *fields, **more)
+
     def exchange(self, data: bytes) -> bytes:
         """Send raw bytes, close our side, and return everything that comes until the server closes its side."""
         with self.connect() as client:
@@ -94,8 +128,7 @@ class Server:
         """Signal the server and wait for its end; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.wait()
-        return code
+        return self.wait()
 
     def wait(self) -> int:
         try:
@@ -118,6 +151,25 @@ class Server:
         self.directory.cleanup()
 
 
+def request_bytes(
+    target: str, method: str = "GET", *fields: str, body: bytes = b"", chunks: int = 0, version: str = "1.1"
+) -> bytes:
+    """A request as bytes; a body goes with its Content-Length, or in chunks of `chunks` bytes."""
+    head = [f"{method} {target} HTTP/{version}", "Host: test", *fields]
+    if chunks:
+        head.append("Transfer-Encoding: chunked")
+        body = chunked(body, chunks)
+    elif body:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    """A body in chunks of `size` bytes (RFC 9112 section 7.1)."""
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
 class Client:
     """A socket with the few verbs that tests of raw HTTP need."""
 
@@ -133,6 +185,11 @@ class Client:
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
+
+    def ask(self, target: str, method: str = "GET", *fields: str, **more: Any) -> Response:
+        """Send a request and read the response to it."""
+        self.send(request_bytes(target, method, *fields, **more))
+        return self.response(method)
 
     def finish(self) -> None:
         """Close our side only."""
@@ -156,6 +213,17 @@ class Client:
         end = self.buffer.index(marker) + len(marker)
         data, self.buffer = self.buffer[:end], self.buffer[end:]
         return data
+
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes; what came behind them stays in `buffer`."""
+        parts, have = [self.buffer], len(self.buffer)
+        while have < size:
+            parts.append(self.socket.recv(65536))
+            assert parts[-1], f"the connection was closed with {size - have} bytes missing"
+            have += len(parts[-1])
+        data = b"".join(parts)
+        self.buffer = data[size:]
+        return data[:size]
 
     def response(self, method: str = "GET") -> Response:
         """Read exactly one response (h11 judges every byte of it)."""

@@ -73,12 +73,7 @@ def failing(capsys: pytest.CaptureFixture[str]) -> Failing:
 
 def test_serve_hands_over_the_settings_and_returns_the_exit_code(server: FakeServer) -> None:
     server.outcome = 7
-    assert (
-        main(
-            ["serve", "shop:app", "--engine", "threads", "-b", ":1", "--bind", ":2,:3", "--no-server-header"]
-        )
-        == 7
-    )
+    assert main(["serve", "shop:app", "--engine", "threads", "-b", ":1", "--bind", ":2,:3", "--no-server-header"]) == 7
     [(settings, application)] = server.calls
     assert application is None
     assert settings.config.app == "shop:app"
@@ -123,9 +118,7 @@ def test_the_traceback_of_the_application_stands_before_the_line(
 ) -> None:
     server.outcome = AppLoadError("importing shop raised KeyError", "Traceback ...\nKeyError: 'x'\n")
     assert main(["serve", "shop"]) == 3
-    assert (
-        capsys.readouterr().err == "Traceback ...\nKeyError: 'x'\neitherway: importing shop raised KeyError\n"
-    )
+    assert capsys.readouterr().err == "Traceback ...\nKeyError: 'x'\neitherway: importing shop raised KeyError\n"
 
 
 def test_an_interrupt_has_the_exit_code_of_one(server: FakeServer) -> None:
@@ -138,9 +131,7 @@ def test_an_interrupt_has_the_exit_code_of_one(server: FakeServer) -> None:
 
 def test_bad_values(server: FakeServer, failing: Failing) -> None:
     assert failing("serve", "shop:app", "--engine", "gevnt").endswith("; did you mean 'gevent'?")
-    assert (
-        failing("serve", "--threads", "x") == "threads (--threads): 'x' is not a whole number from 1 to 1024"
-    )
+    assert failing("serve", "--threads", "x") == "threads (--threads): 'x' is not a whole number from 1 to 1024"
     assert failing("serve", "--config", "gone.toml") == "config file 'gone.toml': there is no such file"
     assert not server.calls
 
@@ -214,9 +205,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the package under test, wherever the working directory is."""
     environ = {**os.environ, "PYTHONPATH": str(Path(eitherway.__file__).parents[1])}
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environ, check=False
-    )
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environ, check=False)
 
 
 def test_as_a_module() -> None:
@@ -255,7 +244,5 @@ def test_run_raises_what_cannot_start(server: FakeServer) -> None:
 
 
 def test_importing_the_package_imports_none_of_its_modules() -> None:
-    code = (
-        "import sys, eitherway; print([m for m in sys.modules if m.startswith('eitherway.') or m == 'click'])"
-    )
+    code = "import sys, eitherway; print([m for m in sys.modules if m.startswith('eitherway.') or m == 'click'])"
     assert python("-c", code).stdout.strip() == "[]"

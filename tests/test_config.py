@@ -84,9 +84,7 @@ def test_importing_the_settings_imports_nothing_heavy() -> None:
         "import json; print(json.dumps(list(sys.modules)))"
     )
     environ = {**os.environ, "PYTHONPATH": str(Path(eitherway.__file__).parents[1])}
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
     heavy = {"click", "tomllib", "ipaddress", "difflib", "pathlib", "logging", "socket", "asyncio"}
     assert not heavy & set(json.loads(run.stdout))
 
@@ -112,9 +110,7 @@ def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize(
-    "text", ["", "k", "-1", "1.5k", "1t", "1 000", "0x10", "1e3", "٣", "9" * 19, "1k\n1", "1_000"]
-)
+@pytest.mark.parametrize("text", ["", "k", "-1", "1.5k", "1t", "1 000", "0x10", "1e3", "٣", "9" * 19, "1k\n1", "1_000"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError):
         parse_size(text)
@@ -147,9 +143,7 @@ def test_times(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize(
-    "text", ["", "s", "-1", "1d", "5 parsecs", "inf", "nan", "1e3", ".5", "1.", "1,5", "1m30s"]
-)
+@pytest.mark.parametrize("text", ["", "s", "-1", "1d", "5 parsecs", "inf", "nan", "1e3", ".5", "1.", "1,5", "1m30s"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError):
         parse_duration(text)
@@ -284,9 +278,7 @@ def test_options_that_were_not_given_count_for_nothing() -> None:
 
 
 def test_options_may_be_repeated_and_hold_several() -> None:
-    settings = load(
-        environ={}, options={"bind": (":1,:2", "[::1]:3"), "server_header": False, "app": "shop:app"}
-    )
+    settings = load(environ={}, options={"bind": (":1,:2", "[::1]:3"), "server_header": False, "app": "shop:app"})
     assert settings.config.bind == (":1", ":2", "[::1]:3")
     assert settings.origins["bind"] == "--bind"
     assert settings.origins["server_header"] == "--no-server-header"
@@ -319,9 +311,7 @@ def test_file_of_the_project(tmp_path: Path) -> None:
     assert (settings.config.engine, settings.origins["engine"]) == ("sync", "pyproject.toml")
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[tool.ruff]\n", 'dependencies = ["eitherway"]\n', "this is not TOML"]
-)
+@pytest.mark.parametrize("content", ["", "[tool.ruff]\n", 'dependencies = ["eitherway"]\n', "this is not TOML"])
 def test_a_project_without_our_table_is_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / "pyproject.toml").write_text(content)
     assert load(environ={}) == load(environ={}, directory=tmp_path / "nowhere")
@@ -432,9 +422,7 @@ def test_the_nearest_choice_is_suggested() -> None:
 
 def test_unknown_names_get_the_nearest_right_one(tmp_path: Path) -> None:
     assert refusal(keywords={"thread": 3}) == "unknown setting 'thread' (keyword); did you mean 'threads'?"
-    assert (
-        refusal(options={"thread": "3"}) == "unknown setting 'thread' (command line); did you mean 'threads'?"
-    )
+    assert refusal(options={"thread": "3"}) == "unknown setting 'thread' (command line); did you mean 'threads'?"
     assert (
         refusal(environ={"EITHERWAY_ENGNE": "sync"})
         == "unknown setting 'EITHERWAY_ENGNE' (environment); did you mean 'EITHERWAY_ENGINE'?"

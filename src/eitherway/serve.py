@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 from eitherway.config import Settings, parse_bind
-from eitherway.net.listener import open_socket
+from eitherway.net.listener import close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
 
 
@@ -21,7 +21,7 @@ def serve(settings: Settings, application: object = None) -> int:
         return Worker(config, sockets, application).run()
     finally:
         for sock in sockets:
-            sock.close()
+            close_socket(sock)
 
 
 def _raise_file_limit(connections: int) -> None:

@@ -9,17 +9,20 @@ import signal
 import sys
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eitherway import __version__, engines
 from eitherway.config import Config
 from eitherway.engines.base import Engine
+from eitherway.errors import ConfigError
 from eitherway.interfaces.base import COLOURS, Interface, describe
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
-from eitherway.metrics.access_log import AccessLog
 from eitherway.net.listener import Listener, display
 from eitherway.net.poller import Poller
 from eitherway.net.service import Service
+
+if TYPE_CHECKING:
+    from eitherway.metrics.access_log import AccessLog
 
 logger = logging.getLogger("eitherway.server")
 
@@ -55,7 +58,7 @@ class Worker:
             self._poller,
             self._engine.spawn,
             collects_bodies=self._engine.collects_bodies,
-            access_log=AccessLog(config.access_log, config.access_format) if config.access_log else None,
+            access_log=_open_access_log(config),
         )
         self._service.on_quiet = self._stop_when_quiet
         self._listeners = [Listener(self._service, sock) for sock in self._sockets]
@@ -134,6 +137,18 @@ class Worker:
                 logger.warning("cut off after %g s of stopping: %s", self._config.graceful_timeout, describe(exchange))
             self._engine.stop()
         return _DRAIN_TICK
+
+
+def _open_access_log(config: Config) -> AccessLog | None:
+    if not config.access_log:
+        return None
+    # Imported here: a server without an access log need not hold what writing one takes.
+    from eitherway.metrics.access_log import AccessLog
+
+    try:
+        return AccessLog(config.access_log, config.access_format)
+    except OSError as error:
+        raise ConfigError(f"cannot write the access log {config.access_log}: {error.strerror}") from None
 
 
 def _join(name: str, application: Any, engine: Engine, config: Config, service: Service) -> Interface:

@@ -205,10 +205,7 @@ def test_a_module_alone(write: Write, content: str, name: str) -> None:
 
 def test_a_module_alone_without_a_usual_name(write: Write) -> None:
     write("shop.py", "site = 3")
-    assert (
-        line("shop")
-        == "shop has none of app, application, create_app(); name the application, as in shop:NAME"
-    )
+    assert line("shop") == "shop has none of app, application, create_app(); name the application, as in shop:NAME"
 
 
 def test_packages(write: Write) -> None:
@@ -225,10 +222,7 @@ def test_what_is_no_application() -> None:
     assert line("shop:config") == "shop:config is a dict, which cannot be called: it is no application"
     assert line("shop:nothing") == "shop:nothing is None, which cannot be called: it is no application"
     assert line("shop:config()") == "shop:config(): it is a dict, which cannot be called"
-    assert (
-        line("shop:nothing_made()")
-        == "shop:nothing_made() is None, which cannot be called: it is no application"
-    )
+    assert line("shop:nothing_made()") == "shop:nothing_made() is None, which cannot be called: it is no application"
     assert line("shop:later()") == "shop:later() is async; a factory must be a plain function"
 
 
@@ -250,9 +244,7 @@ def test_no_such_module(tmp_path: Path) -> None:
 def test_no_such_module_in_all_places(tmp_path: Path, write: Write) -> None:
     write("lib/store.py", SHOP)
     prepare_path(Config(pythonpath=("lib",)))
-    assert (
-        line("stor:app") == f"no module named 'stor' in {tmp_path / 'lib'}, {tmp_path}; did you mean 'store'?"
-    )
+    assert line("stor:app") == f"no module named 'stor' in {tmp_path / 'lib'}, {tmp_path}; did you mean 'store'?"
     assert load_application("store:app")({}, None) == [b"shop"]
 
 
@@ -264,10 +256,7 @@ def test_no_such_module_in_a_package(tmp_path: Path, write: Write) -> None:
 
 @pytest.mark.usefixtures("shop")
 def test_a_dot_in_place_of_the_colon() -> None:
-    assert (
-        line("shop.app")
-        == "no module named 'shop.app': shop is a module, not a package; did you mean 'shop:app'?"
-    )
+    assert line("shop.app") == "no module named 'shop.app': shop is a module, not a package; did you mean 'shop:app'?"
     assert line("shop.zzz:app") == "no module named 'shop.zzz': shop is a module, not a package"
 
 
@@ -277,9 +266,7 @@ def test_a_dot_in_place_of_the_colon() -> None:
 def test_a_module_that_the_application_needs_is_another_matter(write: Write) -> None:
     path = write("shop.py", "import flaskk\n")
     error = refusal("shop:app")
-    assert str(error).startswith(
-        "importing shop raised ModuleNotFoundError: No module named 'flaskk'; is it installed"
-    )
+    assert str(error).startswith("importing shop raised ModuleNotFoundError: No module named 'flaskk'; is it installed")
     assert error.traceback.splitlines()[:2] == [
         "Traceback (most recent call last):",
         f'  File "{path}", line 1, in <module>',
@@ -330,9 +317,7 @@ def test_a_factory_that_raises() -> None:
 
 @pytest.mark.usefixtures("shop")
 def test_a_factory_called_with_the_wrong_arguments() -> None:
-    assert line("shop:create_app(1, 2)").startswith(
-        "shop:create_app() raised TypeError: create_app() takes from 0"
-    )
+    assert line("shop:create_app(1, 2)").startswith("shop:create_app() raised TypeError: create_app() takes from 0")
 
 
 def test_an_attribute_that_raises(write: Write) -> None:
@@ -553,7 +538,5 @@ def test_telling_an_interface_imports_no_event_loop() -> None:
         "assert d(lambda environ, start_response: []) == 'wsgi'; print('asyncio' in sys.modules)"
     )
     environ = {**os.environ, "PYTHONPATH": str(Path(eitherway.__file__).parents[1])}
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
     assert run.stdout.strip() == "False"

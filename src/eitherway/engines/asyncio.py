@@ -6,8 +6,10 @@ spawn: create a task. suspend: await a future. resume: set its result.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from eitherway.config import Config
@@ -17,7 +19,10 @@ from eitherway.interfaces.base import Interface
 from eitherway.interfaces.bridge import ThreadPool, end_loop, keep_tasks, settle, suspend_thread
 from eitherway.net.poller import Poller
 
-_Task: type[asyncio.Task[Any]] = asyncio.Task
+# From Python 3.12 on a task can begin at once: one that never waits then costs the loop nothing.
+_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task
+if sys.version_info >= (3, 12):
+    _Task = partial(asyncio.Task, eager_start=True)
 
 
 class AsyncioEngine(Engine):
@@ -32,6 +37,7 @@ class AsyncioEngine(Engine):
         super().__init__(config, poller)
         self._loop = new_loop()
         self._call: Callable[[Exchange], Any]
+        self._stopping = False
 
     def spawn(self, exchange: Exchange) -> None:
         # Directly, not by the loop's factory: the exchange keeps the task.
@@ -57,19 +63,22 @@ class AsyncioEngine(Engine):
             started()
             self._keep_ticking(tick)
             loop.run_forever()
+            self._ticking.cancel()
             loop.remove_reader(self.poller.fileno())
             loop.run_until_complete(interface.shutdown())
         finally:
             self._end()
 
     def _keep_ticking(self, tick: Tick) -> None:
-        self._loop.call_later(tick(), self._keep_ticking, tick)
+        self._ticking = self._loop.call_later(tick(), self._keep_ticking, tick)
 
     def _end(self) -> None:
         end_loop(self._loop)
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        if not self._stopping:
+            self._stopping = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
 
 
 class OneAtATimeEngine(AsyncioEngine):

@@ -10,6 +10,7 @@ from functools import partial
 
 import gevent
 from gevent.event import Event
+from gevent.hub import Waiter
 from greenlet import getcurrent, greenlet
 
 from eitherway.config import Config
@@ -46,24 +47,30 @@ class GeventEngine(Engine):
             exchange = switch()
 
     def suspend(self, exchange: Exchange, direction: int) -> None:
-        if exchange.park(direction, partial(self._hub.loop.run_callback, getcurrent().switch)):
-            self._hub.switch()
+        # gevent's own waiter: a resume that comes when a gevent.Timeout has ended the wait goes nowhere.
+        waiter = Waiter(self._hub)
+        if exchange.park(direction, partial(self._hub.loop.run_callback, waiter.switch, None)):
+            try:
+                waiter.get()
+            except BaseException:
+                exchange.unpark(direction)
+                raise
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         self._call = interface
         loop = self._hub.loop
         watcher = loop.io(self.poller.fileno(), _READ)
         watcher.start(self.poller.turn, 0)
-        ticking = gevent.spawn(_keep_ticking, tick)
+        self._keep_ticking(tick)
         started()
         self._stopped.wait()
-        ticking.kill()
+        self._timer.stop()
         watcher.stop()
+
+    def _keep_ticking(self, tick: Tick) -> None:
+        # In the hub, as all that can spawn: a greenlet that switched to a task would not be switched back to.
+        self._timer = self._hub.loop.timer(tick())
+        self._timer.start(self._keep_ticking, tick)
 
     def stop(self) -> None:
         self._stopped.set()
-
-
-def _keep_ticking(tick: Tick) -> None:
-    while True:
-        gevent.sleep(tick())

@@ -20,7 +20,7 @@ from eitherway.config import Config
 from eitherway.engines.base import Engine, Tick, Ticker
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import LoopThreads, suspend_thread
+from eitherway.interfaces.bridge import LoopThreads, join_threads, suspend_thread
 from eitherway.net.poller import Poller
 
 _LOOK = 0.004  # seconds between two looks of the follower at a leader that runs requests itself
@@ -65,9 +65,11 @@ class ThreadsEngine(Engine):
         ]
         for thread in threads:
             thread.start()
-        self._stopped.wait()  # the main thread stays free for signals
-        for thread in threads:
-            thread.join(timeout=1.0)  # one that the application blocks is left behind
+        # The main thread stays free for signals. Python runs a handler in it even when another thread took the
+        # signal, but that does not end a wait: hence one that ends by itself.
+        while not self._stopped.wait(1.0):
+            pass
+        join_threads(threads)
 
     def stop(self) -> None:
         self._stopping = True

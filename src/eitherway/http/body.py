@@ -153,3 +153,12 @@ class ChunkedBody:
 
 
 Body = NoBody | LengthBody | ChunkedBody
+
+
+def body_of(length: int | None, limit: int) -> Body:
+    """The decoder of a body of `length` bytes (None: chunked), of at most `limit` (0: any). Raises RequestRefused."""
+    if length is None:
+        return ChunkedBody(limit)
+    if limit and length > limit:
+        raise RequestRefused(413, f"the body is larger than {limit} bytes")
+    return LengthBody(length)

@@ -41,7 +41,7 @@ class Channel(Protocol):
     def receive(self) -> bytes | None: ...
     def unread(self, data: bytes) -> None: ...
     def write(self, data: bytes) -> bool: ...
-    def write_file(self, fd: int, offset: int, count: int) -> None: ...
+    def write_file(self, head: bytes, fd: int, offset: int, count: int) -> None: ...
     def flush(self) -> bool: ...
     def unsent(self) -> int: ...
     def wait_for(self, direction: int) -> bool: ...
@@ -103,12 +103,12 @@ class Exchange:
         self.refusal: RequestRefused | None = None  # why the request cannot be read to its end
         self.read_waiter: Resume | None = None
         self.write_waiter: Resume | None = None
-        self.started_at = 0.0
-        self.task: object = None  # what the engine runs it in; kept from the garbage collector
+        self.started_at: float  # where there is an access log
+        self.task: object  # what an engine runs it in, where that must be kept from the garbage collector
         self._head: tuple[bytes, ...] | None = None  # until it goes out with the body's first bytes
-        self._remaining: int | None = None  # bytes that the response's Content-Length still promises
-        self._bodiless = False
-        self._chunked = False
+        self._remaining: int | None  # from start on: bytes that the response's Content-Length still promises
+        self._bodiless: bool
+        self._chunked: bool
         self._announced = False  # 100 Continue was sent
 
     # -- the request's body ---------------------------------------------------------------------------------
@@ -128,12 +128,13 @@ class Exchange:
                 raise ClientGone("the connection was closed before the whole body came")
             if self.fields.expects_continue and not self._announced:
                 self._announced = True
-                if self._head is None and not self.status:
+                if self._head is None and not self.status and self.line.http_11:  # RFC 9110 section 10.1.1
                     self.channel.write(f.CONTINUE)
             received = self.channel.receive()
             if received is None:
                 return None
             if not received:
+                self.refuse(RequestRefused(400, "the body of the request ended before its end"))
                 raise ClientGone("the client closed the connection before the whole body came")
             if data := self._decode(received):
                 return data
@@ -230,6 +231,7 @@ class Exchange:
         first = f.STATUS_LINES.get(status) if not reason else None
         self._head = (first or f.status_line(status, reason), common, *lines)
         self._remaining = length
+        self._chunked = False
         self._bodiless = status in f.NO_BODY or self.line.method == "HEAD"
         self.status = status
 
@@ -248,28 +250,34 @@ class Exchange:
         """
         if self.complete:
             raise ClientGone("the response is complete already, or its connection was closed")
-        if self._head is not None:
-            if self.refusal is not None:
-                self.fail(self.refusal.status, str(self.refusal))
-                return True
-            head = self._frame_head(None if more else len(data))
-            if len(data) > _COPIED:
-                self.channel.write(b"".join(head))
-                head = ()
-            if self._remaining == len(data) and not self._bodiless:
-                self.bytes_sent = self._remaining
-                self._remaining = 0
-                framed = b"".join((*head, data))
-            else:
-                framed = b"".join((*head, self._frame(data, more)))
-        elif self.status:
+        head = self._head
+        if head is None:
+            if not self.status:
+                raise ResponseError("a body was sent before the response was started")
             framed = self._frame(data, more)
+        elif not more and self._remaining == len(data) <= _COPIED and self._goes_on():
+            # The usual response: all of it, as long as it says, on a connection that goes on.
+            self.bytes_sent = self._remaining
+            self.complete = True
+            self.channel.end(b"".join((*head, b"\r\n", data)), True)
+            return True
+        elif self.refusal is not None:
+            self.fail(self.refusal.status, str(self.refusal))
+            return True
         else:
-            raise ResponseError("a body was sent before the response was started")
+            parts = self._frame_head(None if more else len(data))
+            if len(data) > _COPIED:
+                self.channel.write(b"".join(parts))
+                parts = ()
+            framed = b"".join((*parts, self._frame(data, more)))
         if more:
             return self.channel.write(framed) if framed else True
         self._end(framed)
         return True
+
+    def _goes_on(self) -> bool:
+        """Nothing need be said about the connection: HTTP/1.1, kept alive, the whole request was read."""
+        return self.keep_alive and self.body.complete and self.line.http_11 and not self._bodiless
 
     def _end(self, framed: bytes) -> None:
         self.complete = True
@@ -287,13 +295,15 @@ class Exchange:
         elif count < promised:
             self._short(promised - count)
         self.bytes_sent = count = min(count, promised)
-        self.channel.write(head)
-        self.channel.write_file(fd, offset, count)
+        self.channel.write_file(head, fd, offset, count)
         self._end(b"")
 
     def send_trailers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """End the response with trailer fields (RFC 9110 section 6.5); without chunked coding they are dropped."""
-        if self._chunked:
+        """End the response with trailer fields (RFC 9110 section 6.5).
+
+        They are dropped where the response is not chunked, or the client did not say `TE: trailers`.
+        """
+        if self._chunked and self.fields.wants_trailers:
             self._end(b"0\r\n" + f.encode_fields(headers) + b"\r\n")
         else:
             self.send(b"", False)
@@ -323,10 +333,11 @@ class Exchange:
         self._head = None
         keep_alive = self.keep_alive = self.keep_alive and self._body_passable()
         self._remaining = 0
+        if keep_alive and not self.line.http_11:
+            extra += b"connection: keep-alive\r\n"
         head = f.status_line(status) + self.channel.common_fields()
-        answer = f.error_response(status, reason, close=not keep_alive, extra=extra)
-        if self.line.method == "HEAD":
-            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        bodiless = self.line.method == "HEAD"
+        answer = f.error_response(status, reason, close=not keep_alive, bodiless=bodiless, extra=extra)
         self._end(head + answer)
 
     def _body_passable(self) -> bool:

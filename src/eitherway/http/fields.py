@@ -9,6 +9,7 @@ from time import gmtime
 from typing import Any
 
 from eitherway.errors import ResponseError
+from eitherway.http.memory import Memory
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -35,23 +36,10 @@ _ROLES = {
 
 ResponseField = tuple[int, bytes, bytes]  # role, the whole line, value
 
-_REMEMBERED = 1024
-_LARGEST_VALUE = 64
-# Fields of responses, by the pair as the application gives it. Applications repeat themselves, and a field that was
-# found good once need not be checked and encoded again.
-TEXT_FIELDS: dict[tuple[str, str], ResponseField] = {}
-BYTES_FIELDS: dict[tuple[bytes, bytes], ResponseField] = {}
-_lowered: dict[bytes, bytes] = {}
-
-
-def lower_name(name: bytes) -> bytes:
-    """The field name in lower case; names seen are remembered, so that equal names are one object."""
-    lowered = _lowered.get(name)
-    if lowered is None:
-        lowered = name.lower()
-        if len(_lowered) < _REMEMBERED:
-            _lowered[name] = lowered
-    return lowered
+# Fields of responses, by the pair as the application gives it: one that was found good once need not be checked and
+# encoded again.
+TEXT_FIELDS = Memory(entries=1024, largest=64)
+BYTES_FIELDS = Memory(entries=1024, largest=64)
 
 
 def text_field(pair: tuple[str, str]) -> ResponseField:
@@ -82,11 +70,9 @@ def _check_field(name: bytes, value: bytes) -> ResponseField:
     return _ROLES.get(name.lower(), PLAIN), line, bytes(value)
 
 
-def _remember(memory: dict[Any, ResponseField], pair: tuple[Any, Any], field: ResponseField) -> ResponseField:
-    if field[0] != SECRET and len(field[2]) <= _LARGEST_VALUE:
-        if len(memory) >= _REMEMBERED:
-            memory.clear()
-        memory[pair] = field
+def _remember(memory: Memory, pair: tuple[Any, Any], field: ResponseField) -> ResponseField:
+    if field[0] != SECRET:
+        memory.remember(pair, len(field[2]), field)
     return field
 
 
@@ -142,9 +128,9 @@ def http_date(now: float) -> bytes:
     ).encode()
 
 
-def error_response(status: int, reason: str, *, close: bool, extra: bytes = b"") -> bytes:
+def error_response(status: int, reason: str, *, close: bool, bodiless: bool = False, extra: bytes = b"") -> bytes:
     """The fields and body, after the status line and common fields, of an answer the server gives itself."""
     body = b"%d %b\n%b\n" % (status, REASONS.get(status, b"Error"), reason.encode("utf-8", "replace"))
     closing = b"connection: close\r\n" if close else b""
     head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(body)
-    return head + extra + closing + b"\r\n" + body
+    return head + extra + closing + b"\r\n" + (b"" if bodiless else body)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from eitherway.http.fields import HOST, Fields
@@ -91,4 +92,10 @@ def parse_node(node: str) -> tuple[str, int] | None:
     match = _NODE.fullmatch(node.strip())
     if match is None:
         return None
-    return match[1] or match[2], int(match[3] or 0)
+    bracketed, plain, digits = match.groups()
+    try:
+        _ = IPv6Address(bracketed) if bracketed else ip_address(plain)
+    except ValueError:
+        return None
+    port = int(digits or 0)
+    return (bracketed or plain, port) if port <= 65535 else None

@@ -1,14 +1,11 @@
 """HTTP/1.1 and 1.0 request heads (RFC 9112): the request line by our own grammar, the fields by httptools
 (llhttp, strict) with our rules over it.
-
-Both results are pure functions of their bytes, and clients repeat themselves (one connection sends the same
-fields again and again), so both are remembered in small bounded tables.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -16,15 +13,14 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from eitherway.errors import RequestRefused
 from eitherway.http import fields as f
+from eitherway.http.memory import Memory
 
 _LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!\"$-~]+) HTTP/1\.([01])")
 _VERSION = re.compile(rb"[^ ]+ [^ ]+ HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(/[^?]*)?(?:\?(.*))?")
 _PERCENT = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
-
-# Bounds of the two memories: entries, and the size of an entry worth keeping.
-_ENTRIES, _LARGEST_LINE, _LARGEST_BLOCK = 512, 256, 2048
+_CODING = re.compile(rb"(?i:transfer-encoding):[ \t]*(?!(?i:chunked)[ \t]*$)[A-Za-z][!-~]*[ \t]*")
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +40,7 @@ class RequestLine:
     uri: str
     authority: bytes | None
     http_11: bool
+    usual: bool  # HTTP/1.1, and the target is a path
     derived: dict[Any, Any]  # what interfaces make of the line and want to find again with the next request
 
 
@@ -57,60 +54,59 @@ class RequestFields:
     raw: f.Fields
     host: bytes | None
     content_length: int | None
+    has_body: bool
     chunked: bool
     persistent: bool  # the connection may go on behind this request, in HTTP/1.1 ...
     persistent_10: bool  # ... and in HTTP/1.0
-    expects_continue: bool
-    wants_trailers: bool
-    forwarded: bool
-    derived: dict[Any, Any]  # as in RequestLine
+    expects_continue: bool = False
+    wants_trailers: bool = False
+    forwarded: bool = False
+    derived: dict[Any, Any] = field(default_factory=dict)  # as in RequestLine
 
 
-_lines: dict[bytes, RequestLine] = {}
-_blocks: dict[bytes, RequestFields] = {}
+# Pure functions' results: of request lines, of whole blocks of fields, of single field lines.
+_lines = Memory(entries=512, largest=256)
+_blocks = Memory(entries=512, largest=2048)
+_field_lines = Memory(entries=1024, largest=512)
 
 
-def find_end(buffer: bytes | bytearray, start: int, limit_line: int, limit_head: int) -> int:
-    """Where the head in `buffer` ends (behind its empty line), or -1 while it is not whole.
-
-    `start` is where the last look ended. Raises RequestRefused as soon as what is there cannot become a good head.
-    """
-    end = buffer.find(b"\r\n\r\n", max(0, start - 3))
-    if end >= 0:
-        end += 4
-        if end > limit_head:
-            _check_sizes(buffer, limit_line, limit_head)
-        return end
+def check_start(buffer: bytes | bytearray, limit_line: int, limit_head: int) -> None:
+    """Raise RequestRefused as soon as the start of a head that is not whole yet cannot become a good one."""
     _check_sizes(buffer, limit_line, limit_head)
     if buffer.count(b"\n") != buffer.count(b"\r\n"):
         raise RequestRefused(400, "a line of the head ends in a bare LF")
-    return -1
+
+
+def asks_head(start: bytes | bytearray) -> bool:
+    """Whether a request that is refused is a HEAD all the same: its answer has no body."""
+    match = _LINE.fullmatch(start[: max(0, start.find(b"\r\n"))])
+    return match is not None and match[1] == b"HEAD"
 
 
 def _check_sizes(buffer: bytes | bytearray, limit_line: int, limit_head: int) -> None:
-    line_end = buffer.find(b"\r\n", 0, limit_line + 2)
-    if line_end < 0 and len(buffer) > limit_line:
+    if len(buffer) > limit_line and buffer.find(b"\r\n", 0, limit_line + 2) < 0:
         raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")
     if len(buffer) > limit_head:
         raise RequestRefused(431, f"the head is longer than {limit_head} bytes")
 
 
-def parse_head(head: bytes, limit_line: int, limit_fields: int) -> tuple[RequestLine, RequestFields]:
+def parse_head(head: bytes, limit_line: int, limit_fields: int, limit_head: int) -> tuple[RequestLine, RequestFields]:
     """Parse a whole head, with its last empty line. Raises RequestRefused with the status to answer."""
     cut = head.find(b"\r\n")
-    if cut > limit_line:
-        raise RequestRefused(414, f"the request line is longer than {limit_line} bytes")
+    if cut > limit_line or len(head) > limit_head:
+        _check_sizes(head, limit_line, limit_head)
     line = _lines.get(head[:cut]) or parse_request_line(head[:cut])
-    fields = _blocks.get(head[cut:]) or parse_fields(head[cut:])
+    block = head[cut:]
+    fields = _blocks.get(block) or parse_fields(block)
     if len(fields.raw) > limit_fields:
         raise RequestRefused(431, f"more than {limit_fields} fields")
-    host = fields.host
-    if line.http_11:
-        if host is None:
-            raise RequestRefused(400, "a request in HTTP/1.1 needs a Host field")
-    elif fields.chunked:
+    if line.usual and fields.host is not None:
+        return line, fields
+    if line.http_11 and fields.host is None:
+        raise RequestRefused(400, "a request in HTTP/1.1 needs a Host field")
+    if fields.chunked and not line.http_11:
         raise RequestRefused(400, "HTTP/1.0 has no Transfer-Encoding")
-    if line.authority is not None and host is not None and host.lower() != line.authority.lower():
+    if line.authority is not None and fields.host is not None and fields.host.lower() != line.authority.lower():
         raise RequestRefused(400, "the target's authority and the Host field disagree")
     return line, fields
 
@@ -138,9 +134,10 @@ def parse_request_line(line: bytes) -> RequestLine:
         uri=target.decode("ascii"),
         authority=authority,
         http_11=minor == b"1",
+        usual=minor == b"1" and authority is None,
         derived={},
     )
-    _remember(_lines, line, parsed, _LARGEST_LINE)
+    _lines.remember(line, len(line), parsed)
     return parsed
 
 
@@ -165,69 +162,77 @@ def _split_target(method: bytes, target: bytes) -> tuple[bytes | None, bytes, by
     return match[1], match[2] or b"/", match[3] or b""
 
 
-class _Collector:
-    """What httptools calls back."""
-
-    __slots__ = ("on_header", "pairs")
-
-    def __init__(self) -> None:
-        self.pairs: list[tuple[bytes, bytes]] = []
-        append = self.pairs.append
-        self.on_header = lambda name, value: append((name, value))
-
-
 def parse_fields(block: bytes) -> RequestFields:
     """Parse a block of fields: from the CRLF that ends the request line to the empty line. Raises RequestRefused."""
-    collector = _Collector()
-    try:
-        # A parser for every block: nothing of one request can stay behind for the next.
-        HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1" + block)
-    except HttpParserUpgrade:
-        pass  # we find Upgrade ourselves; the fields have all been reported
-    except HttpParserError as error:
-        raise RequestRefused(_coding_status(block), f"the head is malformed: {error}") from None
-    parsed = _interpret(collector.pairs)
-    _remember(_blocks, block, parsed, _LARGEST_BLOCK)
+    known = _field_lines.get
+    lines = block[2:-4].split(b"\r\n") if len(block) > 4 else ()
+    raw: f.Fields = [known(line) or _parse_field(line) for line in lines]
+    special: dict[bytes, list[bytes]] = {}
+    for name, value in [pair for pair in raw if pair[0] in _SPECIAL]:
+        special.setdefault(name, []).append(value)
+    parsed = _interpret(raw, special)
+    _blocks.remember(block, len(block), parsed)
     return parsed
 
 
-def _coding_status(block: bytes) -> int:
-    """llhttp refuses codings that it does not know before we see them; RFC 9112 section 6.1 wants 501 for those."""
-    names = re.findall(rb"\r\n(?i:transfer-encoding):[ \t]*([A-Za-z][!-~]*)[ \t]*(?=\r\n)", block)
-    return 501 if names and all(name.lower() != b"chunked" for name in names) else 400
+class _Collector:
+    """What httptools calls back."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self) -> None:
+        self.pairs: f.Fields = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.pairs.append((name.lower(), value.rstrip(b" \t")))
 
 
-def _interpret(pairs: list[tuple[bytes, bytes]]) -> RequestFields:
-    raw: f.Fields = []
-    special: dict[bytes, list[bytes]] = {}
-    lower = f.lower_name
-    for name, value in pairs:
-        name = lower(name)
-        value = value.rstrip(b" \t")
-        raw.append((name, value))
-        if name in _SPECIAL:
-            special.setdefault(name, []).append(value)
-    connection = _tokens(special.get(b"connection", ()))
+def _parse_field(line: bytes) -> tuple[bytes, bytes]:
+    """Parse one field line, without its CRLF, as the only one of a request: no line can lean on another.
+
+    Raises RequestRefused.
+    """
+    collector = _Collector()
+    try:
+        HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1\r\n%b\r\n\r\n" % line)
+    except HttpParserUpgrade:
+        pass  # we find Upgrade ourselves; the field has been reported
+    except HttpParserError as error:
+        # llhttp refuses codings that it does not know; RFC 9112 section 6.1 wants 501 for those.
+        raise RequestRefused(501 if _CODING.fullmatch(line) else 400, f"the head is malformed: {error}") from None
+    if len(collector.pairs) != 1:
+        raise RequestRefused(400, "a line of the head is not a field")
+    pair = collector.pairs[0]
+    _field_lines.remember(line, len(line), pair)
+    return pair
+
+
+def _interpret(raw: f.Fields, special: dict[bytes, list[bytes]]) -> RequestFields:
+    host = _host(special.get(b"host"))
+    keep_alive, close = _persistence(special.get(b"connection"))
+    if special.keys() <= _USUAL:
+        return RequestFields(raw, host, None, False, False, not close, keep_alive and not close)
     length = _content_length(special.get(b"content-length"))
     chunked = _chunked(special.get(b"transfer-encoding"))
     if chunked and length is not None:
         raise RequestRefused(400, "Content-Length together with Transfer-Encoding")
-    # What follows may be another protocol's bytes: never to be read as a request.
-    switches = b"upgrade" in special or b"sec-websocket-key1" in special
+    # Behind an upgrade may be another protocol's bytes: never to be read as a request.
+    close = close or b"upgrade" in special or b"sec-websocket-key1" in special
     return RequestFields(
         raw=raw,
-        host=_host(special.get(b"host")),
+        host=host,
         content_length=length,
         chunked=chunked,
-        persistent=b"close" not in connection and not switches,
-        persistent_10=b"keep-alive" in connection and b"close" not in connection and not switches,
+        has_body=chunked or bool(length),
+        persistent=not close,
+        persistent_10=keep_alive and not close,
         expects_continue=_expects_continue(special.get(b"expect")),
         wants_trailers=b"trailers" in _tokens(special.get(b"te", ())),
         forwarded=not _FORWARDED.isdisjoint(special),
-        derived={},
     )
 
 
+_USUAL = {b"host", b"connection"}
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 _SPECIAL = _FORWARDED | {
     b"connection",
@@ -243,6 +248,16 @@ _SPECIAL = _FORWARDED | {
 
 def _tokens(values: list[bytes] | tuple[()]) -> set[bytes]:
     return {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
+
+
+def _persistence(values: list[bytes] | None) -> tuple[bool, bool]:
+    """Whether the Connection field says keep-alive, and whether it says close."""
+    if not values:
+        return False, False
+    if values == [b"keep-alive"]:
+        return True, False
+    tokens = _tokens(values)
+    return b"keep-alive" in tokens, b"close" in tokens
 
 
 def _host(values: list[bytes] | None) -> bytes | None:
@@ -277,11 +292,3 @@ def _expects_continue(values: list[bytes] | None) -> bool:
     if len(values) > 1 or values[0].lower() != b"100-continue":
         raise RequestRefused(417, "the only expectation known here is 100-continue")
     return True
-
-
-def _remember(memory: dict[bytes, Any], key: bytes, value: object, largest: int) -> None:
-    if len(key) > largest:
-        return
-    if len(memory) >= _ENTRIES:
-        memory.clear()
-    memory[key] = value

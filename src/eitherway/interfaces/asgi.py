@@ -39,6 +39,7 @@ class ASGIInterface:
         self._ended = ended
         self._root = config.root_path.rstrip("/")
         self._lifespan = Lifespan(application)
+        self._patience = max(1.0, config.graceful_timeout)
         self._state: dict[str, Any] = {}
 
     async def startup(self) -> None:
@@ -47,14 +48,18 @@ class ASGIInterface:
         self._state = self._lifespan.state
 
     async def shutdown(self) -> None:
-        await self._lifespan.shutdown()
+        try:
+            await asyncio.wait_for(self._lifespan.shutdown(), self._patience)
+        except TimeoutError:
+            logger.error("the application's shutdown did not end within %g s", self._patience)
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
             cycle = _Cycle(exchange, self.suspend)
             await self._application(self._scope(exchange), cycle.receive, cycle.send)
             if not exchange.complete:
-                logger.error("%s: the application returned without completing its response", describe(exchange))
+                if not exchange.disconnected and exchange.refusal is None:
+                    logger.error("%s: the application returned without completing its response", describe(exchange))
                 break_off(exchange)
         except asyncio.CancelledError:
             break_off(exchange)
@@ -91,6 +96,9 @@ class ASGIInterface:
         }
 
 
+_GONE = "nothing: the client has left"
+
+
 class _Cycle:
     """`receive` and `send` of one request. `_expected` is the kind of message that may come next."""
 
@@ -113,29 +121,48 @@ class _Cycle:
                     await self._suspend(exchange, READ)
             except (ClientGone, RequestRefused):
                 self._received = True
-                return {"type": "http.disconnect"}
+                return self._disconnect()
             more = not exchange.body.complete
             self._received = not more
             return {"type": "http.request", "body": data, "more_body": more}
         while not exchange.disconnected:
             await self._suspend(exchange, CLOSE)
+        return self._disconnect()
+
+    def _disconnect(self) -> Message:
+        """What tells of the client's leaving; from now on `send` raises."""
+        if not self._exchange.complete:
+            self._expected = _GONE
         return {"type": "http.disconnect"}
 
     # -- send -----------------------------------------------------------------------------------------------
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
-        if kind != self._expected and kind not in _INTERIM:
-            raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
-        if kind == "http.response.body":
+        if kind == "http.response.body" == self._expected:
             body = message.get("body", b"")
-            await self._body(body if type(body) is bytes else _to_bytes(body), message.get("more_body", False))
-        elif kind == "http.response.start":
-            self._start(message)
-        elif kind == "http.response.trailers":
-            self._send_trailers(message)
-        else:
+            if type(body) is not bytes:
+                body = _to_bytes(body)
+            more = message.get("more_body", False)
+            if not more:
+                self._expected = "nothing more"
+                if self._trailers is not None:
+                    self._expected, more = "http.response.trailers", True
+            exchange = self._exchange
+            if not exchange.send(body, more):
+                while not exchange.flush():
+                    await self._suspend(exchange, WRITE)
+        elif kind == self._expected:
+            if kind == "http.response.start":
+                self._start(message)
+            else:
+                self._send_trailers(message)
+        elif self._expected is _GONE:
+            raise ClientGone("the client has left, as http.disconnect said")
+        elif kind in _INTERIM:
             self._interim(kind, message)
+        else:
+            raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
 
     def _start(self, message: Message) -> None:
         known = BYTES_FIELDS
@@ -148,14 +175,6 @@ class _Cycle:
         self._expected = "http.response.body"
         if message.get("trailers"):
             self._trailers = []
-
-    async def _body(self, body: bytes, more: bool) -> None:
-        exchange = self._exchange
-        if not more:
-            self._expected = "http.response.trailers" if self._trailers is not None else "nothing more"
-        if not exchange.send(body, more or self._trailers is not None):
-            while not exchange.flush():
-                await self._suspend(exchange, WRITE)
 
     def _send_trailers(self, message: Message) -> None:
         assert self._trailers is not None

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol
 
-from eitherway.errors import ClientGone
+from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.exchange import Exchange
 
 Colour = Literal["sync", "async"]
@@ -45,11 +45,20 @@ def describe(exchange: Exchange) -> str:
 
 def report(exchange: Exchange, error: BaseException) -> None:
     """Log what the application raised and answer 500, or break the response off where it has begun."""
-    if isinstance(error, ClientGone):
-        logger.debug("%s: the client left before its answer was complete", describe(exchange))
+    if _comes_from_client(error):
+        logger.debug("%s: broken off by the client: %s", describe(exchange), error)
     else:
         logger.error("%s: %s in the application", describe(exchange), type(error).__name__, exc_info=error)
     break_off(exchange)
+
+
+def _comes_from_client(error: BaseException | None) -> bool:
+    """Whether the client left or sent what cannot be taken; frameworks raise errors of their own from ours."""
+    while error is not None:
+        if isinstance(error, (ClientGone, RequestRefused)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def break_off(exchange: Exchange) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Lock, Thread
+from time import monotonic
 
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
@@ -19,6 +20,13 @@ def suspend_thread(exchange: Exchange, direction: int) -> None:
     lock.acquire()
     if exchange.park(direction, lock.release):
         lock.acquire()
+
+
+def join_threads(threads: list[Thread]) -> None:
+    """Wait for threads that are about to end, a second for all; one that the application blocks is left behind."""
+    until = monotonic() + 1.0
+    for thread in threads:
+        thread.join(max(0.0, until - monotonic()))
 
 
 def settle(future: asyncio.Future[None]) -> None:
@@ -34,12 +42,13 @@ class ThreadPool:
         self._call = call
         self._size = size
         self._queue: SimpleQueue[Exchange | None] = SimpleQueue()
-        self._idle: list[None] = []  # as long as there are threads without a request
+        self._unfinished: list[None] = []  # as long as there are requests queued or running; changed atomically
         self._threads: list[Thread] = []
 
     def spawn(self, exchange: Exchange) -> None:
+        self._unfinished.append(None)
         self._queue.put(exchange)
-        if len(self._idle) < self._queue.qsize() and len(self._threads) < self._size:
+        if len(self._unfinished) > len(self._threads) and len(self._threads) < self._size:
             thread = Thread(target=self._work, name=f"eitherway-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -47,17 +56,12 @@ class ThreadPool:
     def stop(self) -> None:
         for _ in self._threads:
             self._queue.put(None)
-        for thread in self._threads:
-            thread.join(timeout=1.0)
+        join_threads(self._threads)
 
     def _work(self) -> None:
-        while True:
-            self._idle.append(None)
-            exchange = self._queue.get()
-            self._idle.pop()
-            if exchange is None:
-                return
+        while (exchange := self._queue.get()) is not None:
             self._call(exchange)
+            self._unfinished.pop()
 
 
 class LoopThreads:
@@ -107,9 +111,9 @@ class LoopThreads:
             yield
             asyncio.run_coroutine_threadsafe(interface.shutdown(), loops[0]).result()
         finally:
-            for loop, thread in zip(loops, threads, strict=True):
+            for loop in loops:
                 loop.call_soon_threadsafe(loop.stop)
-                thread.join(timeout=1.0)
+            join_threads(threads)
 
     def _start(self, loop: asyncio.AbstractEventLoop, exchange: Exchange) -> None:
         task = exchange.task = loop.create_task(self._interface(exchange))

@@ -14,10 +14,10 @@ from eitherway.errors import ResponseError
 from eitherway.http.exchange import READ, WRITE, Address, Exchange
 from eitherway.http.fields import REASONS, TEXT_FIELDS, Fields, text_field
 from eitherway.http.h1 import RequestLine
+from eitherway.http.memory import Memory
 from eitherway.interfaces.base import Colour, Suspend, report, split_root
 
-_REMEMBERED = 512
-_statuses: dict[str, tuple[int, bytes]] = {}
+_statuses = Memory(entries=256, largest=64)
 
 
 class WSGIInterface:
@@ -38,6 +38,7 @@ class WSGIInterface:
         self._ended = ended
         self._root = config.root_path.rstrip("/")
         self._multithread = multithread
+        self._bases: dict[Address | None, dict[str, Any]] = {}
 
     async def startup(self) -> None:
         """WSGI has no lifespan."""
@@ -68,7 +69,8 @@ class WSGIInterface:
         fields = exchange.fields
         template = fields.derived.get(server)
         if template is None:
-            template = fields.derived[server] = self._template(server, fields.raw)
+            base = self._bases.get(server) or self._base(server)
+            template = fields.derived[server] = base | _field_variables(fields.raw)
         line = exchange.line
         variables = line.derived.get("wsgi")
         if variables is None:
@@ -98,13 +100,13 @@ class WSGIInterface:
             "SERVER_PROTOCOL": "HTTP/1.1" if line.http_11 else "HTTP/1.0",
         }
 
-    def _template(self, server: Address | None, raw: Fields) -> dict[str, Any]:
-        """All that is the same for every request with these fields: copied for each, which is cheaper than building.
+    def _base(self, server: Address | None) -> dict[str, Any]:
+        """All that is the same for every request to one of the addresses.
 
-        The keys that differ are there too, so that the copy need not grow.
+        The keys that differ are there too, so that copies need not grow.
         """
         host, port = server or ("localhost", 80)
-        return {
+        base = self._bases[server] = {
             "REQUEST_METHOD": "",
             "SCRIPT_NAME": self._root,
             "PATH_INFO": "",
@@ -125,28 +127,43 @@ class WSGIInterface:
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
-            **_field_variables(raw),
         }
+        return base
+
+
+_DROPPED = frozenset({b"proxy", b"transfer-encoding"})
+_UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+_variables = Memory(entries=1024, largest=512)
 
 
 def _field_variables(raw: Fields) -> dict[str, str]:
-    """The fields as WSGI names them (PEP 3333, RFC 3875 section 4.1.18).
+    """The fields as WSGI names them (PEP 3333, RFC 3875 section 4.1.18)."""
+    known = _variables.get
+    variables = [known(pair) or _variable(pair) for pair in raw]
+    environ = dict(variables)
+    if len(environ) != len(variables):
+        environ = {}
+        for key, text in variables:
+            separator = "; " if key == "HTTP_COOKIE" else ", "
+            environ[key] = environ[key] + separator + text if key in environ else text
+    environ.pop("", None)
+    return environ
+
+
+def _variable(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    """One field's variable and text; no name where it is dropped.
 
     Names with an underscore are dropped, as nginx does: beside their hyphenated twin they would be one key, and
     alone they would pass for a field that a proxy in front removes. `Proxy` would become HTTP_PROXY ("httpoxy").
+    Transfer-Encoding has been undone: frameworks that find it would undo it again.
     """
-    environ: dict[str, str] = {}
-    for name, value in raw:
-        if b"_" in name or name == b"proxy":
-            continue
-        key = name.decode("ascii").upper().replace("-", "_")
-        if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
-            key = "HTTP_" + key
-        text = value.decode("latin-1")
-        if key in environ:
-            text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
-        environ[key] = text
-    return environ
+    name, value = pair
+    key = "" if b"_" in name or name in _DROPPED else name.decode("ascii").upper().replace("-", "_")
+    if key and key not in _UNPREFIXED:
+        key = "HTTP_" + key
+    variable = key, value.decode("latin-1")
+    _variables.remember(pair, len(value), variable)
+    return variable
 
 
 class FileWrapper:
@@ -164,13 +181,16 @@ class FileWrapper:
 
     def part(self) -> tuple[int, int, int] | None:
         """Descriptor, offset and size of what is left of a regular file; None for anything else."""
+        # Others may have the descriptor of a file whose bytes they translate: gzip, bz2 and lzma do.
+        if not isinstance(getattr(self.file, "raw", self.file), io.FileIO):
+            return None
         try:
             fd = self.file.fileno()
             status = os.fstat(fd)
             offset = self.file.tell()
-        except (AttributeError, OSError, io.UnsupportedOperation):
+        except OSError:
             return None
-        if not stat.S_ISREG(status.st_mode) or isinstance(self.file, io.TextIOBase):
+        if not stat.S_ISREG(status.st_mode):
             return None
         return fd, offset, max(0, status.st_size - offset)
 
@@ -254,6 +274,8 @@ class _Response:
 
     def _send(self, data: bytes) -> None:
         exchange = self._exchange
+        if type(data) is not bytes:
+            raise _not_bytes(data)
         if not exchange.send(data, True):
             while not exchange.flush():
                 self._suspend(exchange, WRITE)
@@ -261,6 +283,8 @@ class _Response:
     def deliver_whole(self, result: list[bytes]) -> None:
         """All blocks are there: send them as one, so that its length is known and one system call does it."""
         data = result[0] if len(result) == 1 else b"".join(result)
+        if type(data) is not bytes:
+            raise _not_bytes(data)
         self._begin()
         self._exchange.send(data, False)
 
@@ -286,6 +310,10 @@ class _Response:
         return True
 
 
+def _not_bytes(data: object) -> ResponseError:
+    return ResponseError(f"the response's body holds {type(data).__name__}, not bytes")
+
+
 def _parse_status(status: str) -> tuple[int, bytes]:
     number, _, reason = status.partition(" ")
     if len(number) != 3 or not number.isdigit():
@@ -296,6 +324,5 @@ def _parse_status(status: str) -> tuple[int, bytes]:
             parsed = parsed[0], b""  # the usual one
     except UnicodeEncodeError:
         raise ResponseError(f"the response's status {status!r} is not latin-1") from None
-    if len(_statuses) < _REMEMBERED:
-        _statuses[status] = parsed
+    _statuses.remember(status, len(status), parsed)
     return parsed

@@ -27,7 +27,7 @@ class AccessLog:
         self._logger.addHandler(handler)
 
     def write(self, exchange: Any, seconds: float) -> None:
-        """Write an answered exchange down; `seconds` from its head's last byte to its answer's last."""
+        """Write an answered exchange down; `seconds` from spawn until its last bytes were handed over."""
         line = exchange.line
         fields = dict(exchange.fields.raw)
         self._logger.info(

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http import fields as f
-from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
+from eitherway.http.body import NO_BODY, Body, body_of
 from eitherway.http.exchange import CLOSE, READ, WRITE, Address, Exchange
-from eitherway.http.h1 import RequestFields, find_end, parse_head
+from eitherway.http.h1 import asks_head, check_start, parse_head
 from eitherway.net.poller import BROKEN, HUNG_UP, IN, OUT
 from eitherway.net.stream import (
     CLOSED,
@@ -27,6 +27,7 @@ from eitherway.net.stream import (
     LINGERING,
     NEVER,
     READING,
+    RESUMING,
     RUNNING,
     Stream,
 )
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from eitherway.net.service import Service
 
 _HEAD_RECEIVE = 16384
-_BODY_RECEIVE = 65536
 _LINGER = 3.0  # seconds that a connection closed for writing waits for the client to close its side
 _DROPS = 16  # receives in one turn of bytes that nobody wants
 
@@ -80,17 +80,19 @@ class Connection(Stream):
             self._read_head()
         elif state == RUNNING:
             self._notify(bits)
+        elif state == RESUMING:
+            self.readable = True  # to be read after what was received before
         else:
             self._go_on()
 
     def on_posted(self) -> None:
         """The task gave the connection back with something left to do, or an event came while it did."""
-        if self.state == READING:
-            if self.buffer:
-                data, self.buffer = self.buffer, b""
-                self._take_head(data, 0)
-            elif self.readable or self.hung_up:
-                self._read_head()
+        if self.state == RESUMING:
+            self.state = READING
+            data, self.buffer = self.buffer, b""
+            self._take_head(data, 0)
+        elif self.state == READING:
+            self._read_head()
         elif self.state != RUNNING:
             self._go_on()
 
@@ -120,8 +122,13 @@ class Connection(Stream):
             self.service.post(self.on_posted)
 
     def on_deadline(self) -> None:
-        """A time-out has passed."""
-        state, self.deadline = self.state, NEVER
+        """A time-out has passed, unless the client did its part while nobody looked: an application may block."""
+        state, deadline = self.state, self.deadline
+        if state != RUNNING:
+            self.on_event(0)
+            if self.state != state or self.deadline != deadline:
+                return
+        self.deadline = NEVER
         if state == READING and self.buffer:
             self._refuse(RequestRefused(408, "the head of the request took too long"))
         elif state == COLLECTING:
@@ -155,8 +162,7 @@ class Connection(Stream):
         except BlockingIOError:
             return
         except OSError:
-            self.close()
-            return
+            data = b""
         if not data:
             self.close()
             return
@@ -165,51 +171,46 @@ class Connection(Stream):
         if not self.buffer:
             self._take_head(data, 0)
             return
-        buffer, self.buffer = self.buffer, b""
-        scanned = len(buffer)
-        if not isinstance(buffer, bytearray):
-            buffer = bytearray(buffer)
-        buffer += data
-        self._take_head(buffer, scanned)
+        buffer, self.buffer = bytearray(self.buffer), b""
+        self._take_head(buffer + data, len(buffer))
 
     def _take_head(self, data: bytes | bytearray, scanned: int) -> None:
         """Parse the head that `data` begins with, if it is whole. `scanned`: so much of it is known to lack the end."""
         while data[:2] == b"\r\n":  # RFC 9112 section 2.2: empty lines before a request are ignored
             data, scanned = data[2:], 0
         if not data:
+            self._look_for_more()
             return
-        config = self.config
         try:
-            end = find_end(data, scanned, config.limit_request_line, config.limit_request_head)
-            if end < 0:
-                self._await_head(data, first=scanned == 0)
-            elif end == len(data):
-                self._take_request(bytes(data), b"")
-            else:
+            end = data.find(b"\r\n\r\n", scanned - 3 if scanned > 3 else 0)
+            if end >= 0:
+                end += 4
                 self._take_request(bytes(data[:end]), bytes(data[end:]))
+            else:
+                config = self.config
+                check_start(data, config.limit_request_line, config.limit_request_head)
+                if scanned == 0:
+                    self.deadline = self.service.poller.now + config.head_timeout
+                self.buffer = data
+                self._look_for_more()
         except RequestRefused as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, bodiless=asks_head(data))
 
-    def _await_head(self, data: bytes | bytearray, *, first: bool) -> None:
-        if first:
-            self.deadline = self.service.poller.now + self.config.head_timeout
-        self.buffer = data
+    def _look_for_more(self) -> None:
+        """What has come is no whole head: read on, later, if the poller would not say again that more is there."""
         if self.readable or self.hung_up:
-            self.service.post(self.on_more)
-
-    def on_more(self) -> None:
-        """Go on with a head of which more has been received than was read at once."""
-        if self.state == READING:
-            self._read_head()
+            self.service.post(self.on_posted)
 
     def _take_request(self, head: bytes, rest: bytes) -> None:
         service = self.service
         config = service.config
-        line, fields = parse_head(head, config.limit_request_line, config.limit_request_fields)
+        line, fields = parse_head(
+            head, config.limit_request_line, config.limit_request_fields, config.limit_request_head
+        )
         collected = b""
         body: Body = NO_BODY
-        if fields.chunked or fields.content_length:
-            body = self._body(fields)
+        if fields.has_body:
+            body = body_of(fields.content_length, self.config.limit_body)
             if rest:
                 collected, rest = body.feed(rest)
         self.body = body
@@ -233,27 +234,17 @@ class Connection(Stream):
         exchange.collected = bytearray(exchange.collected)
         self._collect()
 
-    def _body(self, fields: RequestFields) -> Body:
-        limit = self.config.limit_body
-        if fields.chunked:
-            return ChunkedBody(limit)
-        length = fields.content_length or 0
-        if limit and length > limit:
-            raise RequestRefused(413, f"the body is larger than {limit} bytes")
-        return LengthBody(length)
-
     def _collect(self) -> None:
         """Read a body until it is whole, or larger than what is collected before a task is spawned."""
         exchange = self.exchange
         assert exchange is not None
         try:
             while not self.body.complete and len(exchange.collected) < self.config.buffer_body:
-                received = self._receive_for_poller()
+                received = self._receive_or_close()
                 if received is None:
                     return
                 data, self.buffer = self.body.feed(received)
                 exchange.collected += data
-                self._progress(len(received), self.config.body_timeout)
         except RequestRefused as refusal:
             self._refuse(refusal)
             return
@@ -262,27 +253,21 @@ class Connection(Stream):
         self.deadline = NEVER
         self.service.run(exchange)
 
-    def _receive_for_poller(self) -> bytes | None:
+    def _receive_or_close(self) -> bytes | None:
         """Bytes, or None when there are none now; at the client's end the connection is closed."""
-        self.readable = False
-        try:
-            data = self.socket.recv(_BODY_RECEIVE)
-        except BlockingIOError:
-            return None
-        except OSError:
-            data = b""
-        if not data:
+        data = self.receive()
+        if data == b"":
             self.close()
             return None
         return data
 
-    def _refuse(self, refusal: RequestRefused) -> None:
+    def _refuse(self, refusal: RequestRefused, *, bodiless: bool = False) -> None:
         """Answer a request that cannot be run, and close."""
         self.exchange = None
         self.state = RUNNING
         self.buffer = b""
         extra = b"retry-after: 1\r\n" if refusal.status == 503 else b""
-        answer = f.error_response(refusal.status, str(refusal), close=True, extra=extra)
+        answer = f.error_response(refusal.status, str(refusal), close=True, bodiless=bodiless, extra=extra)
         self.service.refused(self.client, refusal)
         try:
             self.end(f.status_line(refusal.status) + self.common_fields() + answer, False)
@@ -337,26 +322,28 @@ class Connection(Stream):
             self.close()
         elif not self.keep_alive or self.service.draining:
             self._linger()
-        elif not self.body.complete:
+        elif self.body.complete:
+            self.deadline = monotonic() + self.config.keep_alive_timeout
+            if self.buffer:
+                self.state = RESUMING
+                self.service.post(self.on_posted)
+                return
+            self.state = READING
+            if self.readable or self.hung_up:
+                self.service.post(self.on_posted)
+        else:
             self.state = DISCARDING
             self.be_patient(READ, self.config.body_timeout)
             self.service.post(self.on_posted)
-        else:
-            self.deadline = monotonic() + self.config.keep_alive_timeout
-            self.state = READING
-            if self.buffer or self.readable or self.hung_up:
-                self.service.post(self.on_posted)
 
     def _discard(self) -> None:
         """Read the rest of a body that the application did not want, to find the next request behind it."""
         try:
             while not self.body.complete:
-                received = bytes(self.buffer) if self.buffer else self._receive_for_poller()
-                self.buffer = b""
+                received = self._receive_or_close()
                 if received is None:
                     return
                 self.buffer = self.body.feed(received)[1]
-                self._progress(len(received), self.config.body_timeout)
         except RequestRefused:
             self._linger()
             return
@@ -381,7 +368,7 @@ class Connection(Stream):
 
     def _drop_received(self) -> None:
         for _ in range(_DROPS):
-            if self._receive_for_poller() is None:
+            if self._receive_or_close() is None:
                 return
         self.service.post(self.on_posted)  # let the others have their turn
 
@@ -411,13 +398,3 @@ class Connection(Stream):
             self.service.answered(exchange)
             exchange.wake_reader()
             exchange.wake_writer()
-
-    @property
-    def idle(self) -> bool:
-        """No request is being read, run or answered."""
-        return self.state == READING and not self.buffer
-
-    @property
-    def busy(self) -> bool:
-        """A request is being read, run or answered."""
-        return not self.idle and self.state not in (LINGERING, CLOSED)

@@ -50,6 +50,16 @@ def open_socket(bind: Bind, backlog: int) -> Socket:
         raise BindError(_explain(bind, error)) from None
 
 
+def close_socket(sock: Socket) -> None:
+    """Close a listening socket; a Unix socket's file goes with it."""
+    if sock.fileno() < 0:
+        return
+    path = sock.getsockname() if sock.family == socket_module.AF_UNIX else ""
+    sock.close()
+    if path:
+        Path(path).unlink(missing_ok=True)
+
+
 def _clear_stale(path: str) -> None:
     """Remove a socket file that nobody listens on any more; never anything else."""
     try:
@@ -102,14 +112,16 @@ class Listener:
 
     def drain(self) -> None:
         """Accept whoever has connected by now, then nobody any more."""
-        self._on_ready(0)
+        accepted = -1
+        while accepted < len(self._service.connections):
+            accepted = len(self._service.connections)
+            self._on_ready(0)
         self._service.poller.remove(self._socket.fileno())
+        self.stop()
 
     def stop(self) -> None:
-        path = self._socket.getsockname() if self._unix else ""
-        self._socket.close()
-        if path:
-            Path(path).unlink(missing_ok=True)
+        """Close the socket: from now on the kernel refuses clients."""
+        close_socket(self._socket)
 
     def _on_ready(self, bits: int) -> None:
         sock = self._socket

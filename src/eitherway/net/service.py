@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,10 @@ from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.exchange import Address, Exchange
 from eitherway.http.fields import http_date
 from eitherway.http.forwarded import origin
-from eitherway.metrics.access_log import AccessLog
 from eitherway.net.poller import Poller
 
 if TYPE_CHECKING:
+    from eitherway.metrics.access_log import AccessLog
     from eitherway.net.connection import Connection
 
 logger = logging.getLogger("eitherway.server")
@@ -167,7 +166,6 @@ def _trusted(allowed: tuple[str, ...]) -> Callable[[Address | None], bool]:
     """Who may speak for its clients: a function of the peer's address (None: a Unix socket's)."""
     everyone = "*" in allowed
     unix = "unix" in allowed
-    networks = [ip_network(entry, strict=False) for entry in allowed if entry not in {"*", "unix"}]
     known: dict[str, bool] = {}
 
     def trusts(client: Address | None) -> bool:
@@ -178,17 +176,24 @@ def _trusted(allowed: tuple[str, ...]) -> Callable[[Address | None], bool]:
         host = client[0]
         verdict = known.get(host)
         if verdict is None:
-            try:
-                address = ip_address(host)
-            except ValueError:
-                return False
-            mapped = getattr(address, "ipv4_mapped", None)
-            verdict = any((mapped or address) in network for network in networks)
+            verdict = _within(host, allowed)
             if len(known) < 1024:
                 known[host] = verdict
         return verdict
 
     return trusts
+
+
+def _within(host: str, allowed: tuple[str, ...]) -> bool:
+    # Imported here: a server that no proxy speaks to needs none of it.
+    from ipaddress import ip_address, ip_network
+
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in ip_network(entry, strict=False) for entry in allowed if entry not in {"*", "unix"})
 
 
 def _believe_proxy(exchange: Exchange, trusts: Callable[[Address | None], bool]) -> None:

@@ -15,7 +15,7 @@ from eitherway.config import Config
 from eitherway.errors import ClientGone
 from eitherway.http.exchange import CLOSE, READ, WRITE
 
-READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, LINGERING, CLOSED = range(7)
+READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, RESUMING, LINGERING, CLOSED = range(8)
 
 NEVER = float("inf")
 
@@ -71,6 +71,16 @@ class Stream:
         self.since = 0.0
         self.deadline = deadline
 
+    @property
+    def idle(self) -> bool:
+        """No request is being read, run or answered."""
+        return self.state == READING and not self.buffer
+
+    @property
+    def busy(self) -> bool:
+        """A request is being read, run or answered."""
+        return not self.idle and self.state not in (LINGERING, CLOSED)
+
     # -- receiving ------------------------------------------------------------------------------------------
 
     def receive(self) -> bytes | None:
@@ -115,11 +125,14 @@ class Stream:
         self.pending = deque((memoryview(data)[sent:],))
         return False
 
-    def write_file(self, fd: int, offset: int, count: int) -> None:
-        """Send a part of a file, now or as the client takes it; `fd` is closed when it is sent."""
+    def write_file(self, head: bytes, fd: int, offset: int, count: int) -> None:
+        """Send bytes and then a part of a file, now or as the client takes them.
+
+        `fd` is closed when that is done, or when the stream is closed. Raises ClientGone.
+        """
         if self.pending is None:
             self.pending = deque()
-        self.pending.append(_FilePart(fd, offset, count))
+        self.pending += (memoryview(head), _FilePart(fd, offset, count))
         self.flush()
 
     def flush(self) -> bool:
@@ -217,8 +230,8 @@ class Stream:
 
     def _progress(self, count: int, timeout: float) -> None:
         """The client moved `count` bytes: patience grows with them, at _MIN_RATE, up to the whole time-out."""
-        if self.deadline == NEVER:
-            return  # nobody had to wait
+        if self.deadline == NEVER or self.state == LINGERING:
+            return  # nobody had to wait, or the time is fixed
         now = monotonic()
         self.patience = min(timeout, self.patience - (now - self.since) + count / _MIN_RATE)
         self.since = now
