@@ -238,6 +238,7 @@ class Exchange:
     def relay(self, status: int, head: bytes, length: int | None) -> None:
         """As `start`, with a backend's status line and fields, which the balancer has checked and encoded."""
         self._head = (head,)
+        self._chunked = False
         self._remaining = length
         self._bodiless = status in f.NO_BODY or self.line.method == "HEAD"
         self.status = status
