@@ -19,8 +19,6 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "ex
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 DEFAULTS = {each.name: each.default for each in fields(Config)}
 
-# Pages that come with a benchmark run; a link to one that is not there yet is no fault of the page with the link.
-GENERATED = {"docs/performance.md"}
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -82,9 +80,8 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
     for target in links(path):
         file, _, fragment = target.partition("#")
         there = (path.parent / file).resolve() if file else path
-        if not there.exists():
-            assert str(there.relative_to(ROOT)) in GENERATED, f"{page_name(path)}: broken link {target}"
-        elif fragment:
+        assert there.exists(), f"{page_name(path)}: broken link {target}"
+        if fragment:
             assert fragment in anchors(there), f"{page_name(path)}: no heading for {target}"
 
 

@@ -40,8 +40,8 @@ class AsyncioEngine(Engine):
         self._stopping = False
 
     def spawn(self, exchange: Exchange) -> None:
-        # Directly, not by the loop's factory: the exchange keeps the task.
-        exchange.task = _Task(self._call(exchange), loop=self._loop)
+        # Directly, not by the loop's factory: the exchange keeps the task. With a name, or asyncio makes one up.
+        exchange.task = _Task(self._call(exchange), loop=self._loop, name=exchange.line.uri)
 
     async def suspend(self, exchange: Exchange, direction: int) -> None:
         future = self._loop.create_future()
