@@ -10,6 +10,7 @@ EitherwayError
 │   └── ControlError      a running server cannot be spoken to, or did not do what it was told (1)
 ├── RequestRefused        the client's request is answered by the server itself; knows its HTTP status
 ├── ResponseError         the application broke the rules of its response
+├── BackendError          a backend of the balancer broke the rules of HTTP
 └── ClientGone            the client has left; also an OSError, as the ASGI specification asks of `send`
 """
 
@@ -64,6 +65,10 @@ class RequestRefused(EitherwayError):  # noqa: N818 - an answer, not a fault of 
 
 class ResponseError(EitherwayError):
     """The application's response is not one that may be sent."""
+
+
+class BackendError(EitherwayError):
+    """What a backend sent is not an HTTP/1.1 response."""
 
 
 class ClientGone(EitherwayError, ConnectionError):  # noqa: N818 - the field's word for it

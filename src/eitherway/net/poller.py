@@ -51,6 +51,10 @@ class Poller:
     def resume(self, fd: int) -> None:
         self._epoll.modify(fd, EPOLLIN)
 
+    def interest(self, fd: int, bits: int) -> None:
+        """Change what a watched descriptor is called for: IN, OUT, both, or 0."""
+        self._epoll.modify(fd, bits)
+
     def remove(self, fd: int) -> None:
         if self._handlers.pop(fd, None) is not None:
             self._gone.add(fd)

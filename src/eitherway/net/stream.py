@@ -19,6 +19,8 @@ READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, RESUMING, LINGERING, CLOSED 
 
 NEVER = float("inf")
 
+PART = 256  # bytes that every piece of an answer takes beside itself while it waits to be sent
+
 _RECEIVE = 65536
 _MIN_RATE = 1024.0  # bytes a second; a slower client uses up the patience that a time-out grants
 _SOL_SOCKET, _SO_LINGER = socket_module.SOL_SOCKET, socket_module.SO_LINGER
@@ -164,6 +166,10 @@ class Stream:
                 self._drop_part(pending.popleft())
         self.pending = None
         return True
+
+    def unsent(self) -> int:
+        """About how much memory is taken by what the kernel has not taken yet."""
+        return sum(len(part) + PART for part in self.pending or () if not isinstance(part, _FilePart))
 
     def _send_part(self, part: _FilePart) -> int:
         if not part.count:

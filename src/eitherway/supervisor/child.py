@@ -244,8 +244,6 @@ class _Queued:
 
 def slots(config: Config, engine: str, colour: str) -> int:
     """How many requests a worker runs at once; 0: as many as come."""
-    if config.worker_concurrency:
-        return config.worker_concurrency
     if engine == "sync":
         return 1
     if engine == "threads" or (colour == "sync" and engine != "gevent"):

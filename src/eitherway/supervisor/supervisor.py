@@ -232,7 +232,7 @@ class Supervisor:
         handle.is_ready = True
         if self._front is not None:
             colour = "sync" if self.interface == "wsgi" else "async"
-            count = slots(self.config, self.engine, colour) or self.config.limit_concurrency
+            count = slots(self.config, self.engine, colour) or self.config.worker_concurrency
             self._front.add(handle.id, handle.path, count)
         self._decide(p.Ready(handle.id))
 

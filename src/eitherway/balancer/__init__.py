@@ -1,0 +1,20 @@
+"""The load balancer, a process of its own between the clients and the workers. docs/balancer.md explains it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from socket import socket as Socket  # noqa: N812
+
+    from eitherway.config import Config
+
+
+def run_balancer(config: Config, sockets: list[Socket], control: Socket, scoreboard: Any = None) -> int:
+    """Balance until the supervisor, at the other end of `control`, says drain, or dies; the exit code.
+
+    The listening sockets are closed, but their paths are left: they are the supervisor's.
+    """
+    from eitherway.balancer.process import run
+
+    return run(config, sockets, control, scoreboard)

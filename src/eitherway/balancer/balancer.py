@@ -1,0 +1,348 @@
+"""The balancer: holds the clients' connections, keeps the one queue, gives requests to workers that are free.
+
+One thread and the house's poller. The clients' side is net's own (Service, Listener, Connection): limits, time-outs
+and draining are the same as in a worker, and "spawn" means to enter the queue. What is to be done, policy.py decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from socket import socket as Socket  # noqa: N812
+from time import monotonic
+
+from eitherway.balancer.backend import Backend
+from eitherway.balancer.forward import RETRY_AFTER, Forward
+from eitherway.balancer.policy import Policy, Verdict
+from eitherway.config import Config
+from eitherway.http.exchange import Exchange
+from eitherway.metrics.access_log import AccessLog
+from eitherway.net.listener import Listener
+from eitherway.net.poller import Poller
+from eitherway.net.service import Service
+
+logger = logging.getLogger("eitherway.balancer")
+
+# Upper bounds, in seconds, of the classes that waits in the queue are counted in; the last class is above them all.
+WAIT_BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
+
+_DRAIN_TICK = 0.05  # seconds between two looks whether all is done
+_LAST_WORDS = 0.5  # seconds that clients get to close their side after the last answer
+_LOOK = 0.25  # seconds between two looks at how long workers have been silent, at most
+
+_REFUSALS = 16  # requests that are refused between two looks at the workers
+
+Tell = Callable[[dict[str, object]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSnapshot:
+    id: int
+    path: str
+    slots: int
+    running: int
+    idle_connections: int
+    requests: int
+    leaving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The balancer's state at one moment. What counts, counts since its start."""
+
+    connections: int  # of clients
+    queued: int
+    running: int  # requests in workers
+    dispatched: int  # requests given to a worker, runs again included
+    waited: int  # of those, how many waited in the queue
+    wait_seconds: float  # and for how long altogether
+    waits: tuple[int, ...]  # and by length, see WAIT_BOUNDS
+    refused: int  # 503: the queue was full
+    expired: int  # 503: waited too long
+    dropped: int  # the client left the queue
+    retried: int
+    bad_gateways: int  # 502, or broken off in the middle
+    timed_out: int  # 504
+    backends: tuple[BackendSnapshot, ...]
+
+
+class Balancer:
+    """Serves on sockets that are open already, until `drain` has come to its end. `tell` speaks to the supervisor."""
+
+    def __init__(self, config: Config, sockets: Iterable[Socket], tell: Tell) -> None:
+        self.config = config
+        self.poller = Poller()
+        self.backend_poller = Poller()  # of its own, so that workers can be served before clients
+        self.poller.watch(self.backend_poller.fileno(), self._serve_backends)
+        self.service = Service(
+            config,
+            self.poller,
+            self._spawn,
+            collects_bodies=True,
+            access_log=AccessLog(config.access_log, config.access_format) if config.access_log else None,
+        )
+        self.service.on_quiet = self._stop_when_quiet
+        self.policy: Policy[Forward, Backend] = Policy(config.queue, config.queue_timeout)
+        self._backends: dict[int, Backend] = {}
+        self._listeners = [Listener(self.service, sock) for sock in sockets]
+        self._tell = tell
+        self._stopped = False
+        self._stop_at = float("inf")  # when draining is given up
+        self._quiet_since: float | None = None
+        self._tick_at = self._look_at = 0.0
+        self._event_at = float("inf")  # when the queue has to be looked at, though nothing happened
+        self._dispatched = self._waited = self._refused = self._expired = self._dropped = 0
+        self._retried = self._bad_gateways = self._timed_out = 0
+        self._wait_seconds = 0.0
+        self._waits = [0] * (len(WAIT_BOUNDS) + 1)
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        for listener in self._listeners:
+            listener.start()
+        self._tell({"ready": True})
+
+    def run(self) -> None:
+        """Serve until drained."""
+        turn = self.poller.turn
+        while not self._stopped:
+            turn(self._wait())
+
+    def drain(self) -> None:
+        """Accept nobody any more, answer what has been asked, then end."""
+        if self.service.draining:
+            return
+        logger.info("balancer: stopping, %d requests are not answered yet", len(self.service.running))
+        self._stop_at = monotonic() + self.config.graceful_timeout
+        self._tick_at = 0.0
+        for listener in self._listeners:
+            listener.drain()
+        self.service.drain()
+        self._stop_when_quiet()
+
+    def stop(self) -> None:
+        """End now."""
+        self._stopped = True
+        self.poller.wake()
+
+    def close(self) -> None:
+        self.service.close()
+        for backend in list(self._backends.values()):
+            backend.close()
+        self.poller.close()
+        self.backend_poller.close()
+
+    def _stop_when_quiet(self) -> None:
+        if self.service.busy:
+            self._quiet_since = None
+            return
+        if self._quiet_since is None:
+            self._quiet_since = monotonic()
+        if not self.service.connections or monotonic() - self._quiet_since > _LAST_WORDS:
+            self.stop()
+
+    def _wait(self) -> float:
+        """Do what is due; seconds until something will be."""
+        now = monotonic()
+        if now >= self._tick_at:
+            self._tick_at = now + self._tick()
+        due = self._tick_at
+        if self.config.timeout:
+            if now >= self._look_at:
+                self._look_at = now + min(_LOOK, self.config.timeout / 4)
+                self._time_out(now)
+            due = min(due, self._look_at)
+        if now >= self._event_at:
+            self._expire(now)
+        if self._event_at < due:
+            due = self._event_at
+        return max(0.0, due - now)
+
+    def _tick(self) -> float:
+        self.service.sweep()
+        idle_since = self.poller.now - self.config.keep_alive_timeout / 2
+        for backend in self._backends.values():
+            backend.close_idle(idle_since)
+        if not self.service.draining:
+            return self.service.sweep_interval
+        self._stop_when_quiet()
+        if monotonic() > self._stop_at:
+            for exchange in list(self.service.running):
+                logger.warning(
+                    "balancer: cut off after %g s of stopping: %s %s",
+                    self.config.graceful_timeout,
+                    exchange.line.method,
+                    exchange.line.uri,
+                )
+            self.stop()
+        return _DRAIN_TICK
+
+    # -- backends -------------------------------------------------------------------------------------------
+
+    def add(self, id: int, path: str, slots: int) -> None:
+        """A worker is ready for requests."""
+        if id in self._backends:
+            raise ValueError(f"worker {id} is there already")
+        backend = self._backends[id] = Backend(id, path, slots, self)
+        self.policy.add(backend)
+        self._pump()
+
+    def remove(self, id: int) -> None:
+        """Give a worker no new requests; the supervisor is told when its running ones are done."""
+        backend = self._backends.get(id)
+        if backend is None:
+            self._tell({"removed": id})
+        elif self.policy.remove(backend):
+            self._removed(backend)
+
+    def _removed(self, backend: Backend) -> None:
+        del self._backends[backend.id]
+        backend.close()
+        self._tell({"removed": backend.id})
+
+    def _serve_backends(self, bits: int) -> None:
+        """Take what workers have sent. However many clients have to be refused, no worker waits behind them."""
+        self.backend_poller.turn(0)
+
+    def on_slot_free(self, backend: Backend) -> None:
+        chosen = self.policy.release(backend, self.poller.now)
+        if chosen is not None:
+            forward, since = chosen
+            self._count_wait(self.poller.now - since)
+            self._run(forward, backend)
+        elif backend.leaving and self.policy.forget_if_done(backend):
+            self._removed(backend)
+
+    def on_death(self, backend: Backend) -> None:
+        """A worker closed a connection with a request on it. If it is alive, it does without requests for a moment."""
+        if len(self.policy.targets) > 1:
+            self._rest(backend)
+
+    # -- requests -------------------------------------------------------------------------------------------
+
+    def _spawn(self, exchange: Exchange) -> None:
+        Forward(self, exchange).arrive()
+
+    def admit(self, forward: Forward) -> None:
+        """Run a request now, or put it into the queue, or refuse it."""
+        verdict = self.policy.admit(forward, self.poller.now)
+        if isinstance(verdict, Backend):
+            self._dispatched += 1
+            self._run(forward, verdict)
+        elif verdict is Verdict.QUEUED:
+            if self.policy.queued == 1:
+                self._event_at = 0.0
+            forward.watch()
+        else:
+            self._refused += 1
+            self.service.warn("queue", "balancer: %d requests wait in the queue: answering 503", self.policy.queued)
+            forward.fail(503, "all workers are busy and the queue is full; try again", RETRY_AFTER)
+            if not self._refused % _REFUSALS:
+                self._serve_backends(0)
+
+    def _run(self, forward: Forward, backend: Backend) -> None:
+        connection = backend.take()
+        if connection is not None:
+            forward.run(connection)
+            return
+        self.service.warn(
+            f"backend {backend.id}", "balancer: worker %d cannot be reached at %s", backend.id, backend.path
+        )
+        self._rest(backend)
+        self.policy.requeue(forward, self.poller.now)
+        self.on_slot_free(backend)
+        self._pump()
+        forward.watch()
+
+    def _rest(self, backend: Backend) -> None:
+        self.policy.rest(backend, self.poller.now)
+        self._event_at = 0.0
+
+    def _pump(self) -> None:
+        """Run what the queue holds, as far as slots are free."""
+        policy = self.policy
+        now = self.poller.now
+        while (chosen := policy.next(now)) is not None:
+            forward, backend, since = chosen
+            self._count_wait(now - since)
+            self._run(forward, backend)
+
+    def _count_wait(self, seconds: float) -> None:
+        self._dispatched += 1
+        self._waited += 1
+        self._wait_seconds += seconds
+        self._waits[bisect_left(WAIT_BOUNDS, seconds)] += 1
+
+    def run_again(self, forward: Forward, reason: str) -> None:
+        """A worker was lost with a request that may be run once more; whoever lost it frees the slot next."""
+        self._retried += 1
+        self.service.warn(
+            "retry", "balancer: %s %s is run again: %s", forward.method, forward.exchange.line.uri, reason
+        )
+        self.policy.requeue(forward, self.poller.now)
+        self._event_at = 0.0
+
+    def withdraw(self, forward: Forward) -> bool:
+        if self.policy.withdraw(forward):
+            self._dropped += 1
+            return True
+        return False
+
+    def on_bad_gateway(self, forward: Forward, backend: Backend, reason: str) -> None:
+        self._bad_gateways += 1
+        line = forward.exchange.line
+        logger.warning("balancer: %s %s in worker %d: %s", line.method, line.uri, backend.id, reason)
+
+    def _expire(self, now: float) -> None:
+        """Refuse those that have waited too long, and give work to backends that have rested."""
+        self.poller.now = now
+        for forward in self.policy.expire(now):
+            self._expired += 1
+            self.service.warn(
+                "queue_timeout", "balancer: requests wait longer than %g s: answering 503", self.config.queue_timeout
+            )
+            forward.fail(503, "no worker became free in time; try again", RETRY_AFTER)
+        self._pump()
+        event = self.policy.next_event(now)
+        self._event_at = float("inf") if event is None else event
+
+    def _time_out(self, now: float) -> None:
+        """Answer for workers that have been silent for too long, and have the supervisor look at them."""
+        latest = now - self.config.timeout
+        for backend in list(self._backends.values()):
+            for connection in [c for c in backend.connections if c.silent and c.handed_at <= latest]:
+                forward = connection.carrier
+                if not isinstance(forward, Forward):
+                    continue
+                seconds = forward.time_out()
+                line = forward.exchange.line
+                self._timed_out += 1
+                logger.error(
+                    "balancer: worker %d has not answered %s %s for %.1f s", backend.id, line.method, line.uri, seconds
+                )
+                self._tell({"stuck": backend.id, "request": f"{line.method} {line.uri}", "seconds": round(seconds, 3)})
+
+    def snapshot(self) -> Snapshot:
+        backends = tuple(
+            BackendSnapshot(b.id, b.path, b.slots, b.running, len(b.idle), b.requests, b.leaving)
+            for b in self._backends.values()
+        )
+        return Snapshot(
+            connections=len(self.service.connections),
+            queued=self.policy.queued,
+            running=sum(b.running for b in backends),
+            dispatched=self._dispatched,
+            waited=self._waited,
+            wait_seconds=self._wait_seconds,
+            waits=tuple(self._waits),
+            refused=self._refused,
+            expired=self._expired,
+            dropped=self._dropped,
+            retried=self._retried,
+            bad_gateways=self._bad_gateways,
+            timed_out=self._timed_out,
+            backends=backends,
+        )

@@ -1,0 +1,1 @@
+"""Measures applications under every concurrency model: load, comparison, claims, report."""
