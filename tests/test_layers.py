@@ -19,7 +19,7 @@ LEAVES = {"metrics", "config", "errors"}
 ARROWS: dict[str, set[str]] = {
     "__init__": {"config", "serve"},
     "__main__": {"cli"},
-    "cli": {"serve", "supervisor.control"},
+    "cli": {"serve", "supervisor.control", "lab"},
     "serve": {"supervisor", "worker", "net.listener", "net.inherited"},
     "supervisor": {
         "worker",
@@ -30,11 +30,13 @@ ARROWS: dict[str, set[str]] = {
         "interfaces.loading",
         "http.exchange",
     },
+    "balancer": {"net", "http"},
     "worker": {"engines", "interfaces", "net"},
     "engines": {"net", "http", "interfaces.base", "interfaces.bridge"},
     "interfaces": {"http"},
     "net": {"http"},
     "http": set(),
+    "lab": set(),
     "metrics": set(),
     "config": set(),
     "errors": set(),

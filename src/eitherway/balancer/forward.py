@@ -199,7 +199,7 @@ class Forward:
         if not head.dated:
             encoded += f.without(exchange.channel.common_fields(), f.SERVER)
         self._body = b""
-        exchange.relay(head.status, encoded, None if head.chunked else head.length)
+        exchange.relay(head.status, (encoded,), None if head.chunked else head.length)
         self.on_data(data, more)
 
     def on_data(self, data: bytes, more: bool) -> None:
