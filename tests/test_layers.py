@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
         "interfaces.base",
         "interfaces.loading",
         "http.exchange",
+        "http.fields",
     },
     "balancer": {"net", "http"},
     "worker": {"engines", "interfaces", "net"},
