@@ -17,8 +17,8 @@ from serving import PATIENCE, Client, Server, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 COMMANDS = {
-    "nginx": ("nginx.conf", ["nginx", "-p", "{directory}", "-c", "{file}", "-g", "daemon off; {user}"]),
-    "haproxy": ("haproxy.cfg", ["haproxy", "-db", "-f", "{file}"]),
+    "nginx": ("nginx-as-balancer.conf", ["nginx", "-p", "{directory}", "-c", "{file}", "-g", "daemon off; {user}"]),
+    "haproxy": ("haproxy-as-balancer.cfg", ["haproxy", "-db", "-f", "{file}"]),
 }
 
 
