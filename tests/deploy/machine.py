@@ -1,4 +1,4 @@
-"""A systemd of our own: PID 1 of new namespaces, on a file system that it can only read, with the units of docs/deploy/.
+"""A systemd of our own: PID 1 of new namespaces, on a file system that it can only read, with the units of docs/deploy.
 
 It shares the network with the tests, and nothing else.
 """
