@@ -226,10 +226,7 @@ def names(verdict: Verdict) -> list[str]:
     target = verdict.target
     figure = FIGURES[target.figure]
     beside = target.beside
-    if not isinstance(beside, Server):
-        beside_text = BOUNDS[target.figure].format(beside)
-    else:
-        beside_text = beside.name
+    beside_text = beside.name if isinstance(beside, Server) else BOUNDS[target.figure].format(beside)
     subject = "hello" if target.subject == MEMORY else target.subject
     return [subject, figure, target.ours.name, beside_text]
 
