@@ -100,7 +100,7 @@ class Supervisor:
             self.workers.kill(id)
         if self._front is not None:
             self._front.kill()
-        self.workers.stop_template()
+        self.workers.stop_templates()
         if self._watcher is not None:
             self._watcher.stop()
         if self._control is not None:
