@@ -144,7 +144,9 @@ class Generator:
         busy = [client for client in self._clients if client.busy]
         if (busy or self._waiting) and now < self._until + self._timeout:
             return False
-        self._errors["timeout"] += sum(due >= self._from for due in [*self._waiting, *(c.due for c in busy)])
+        given_up = sum(due >= self._from for due in [*self._waiting, *(client.due for client in busy)])
+        if given_up:
+            self._errors["timeout"] += given_up
         return True
 
     # -- requests -------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ BUCKETS = 2048  # the last one begins at half an hour
 
 def bucket_of(seconds: float) -> int:
     """The bucket in which a duration counts."""
-    units = int(seconds * _UNITS)
+    units = max(0, int(seconds * _UNITS))
     shift = units.bit_length() - _BITS - 1
     if shift <= 0:
-        return units if units > 0 else 0
+        return units
     bucket = (shift << _BITS) + (units >> shift)
     return bucket if bucket < BUCKETS else BUCKETS - 1
 
