@@ -75,3 +75,23 @@ def exit_within(site: Site) -> None:
 
 def crash_within(site: Site) -> None:
     misbehave(site, "/crash", "was killed by signal 11 (SIGSEGV) while running POST /crash")
+
+
+def hang_within(site: Site) -> None:
+    """Hold a whole worker: its loop, or all of its threads (`OPTIONS` give it two)."""
+    misbehave(site, "/block", "(POST /block)", 2 if site.engine == "threads" else 1)
+
+
+def leak_within(site: Site) -> None:
+    misbehave(site, "/leak?200", "MiB: replacing it")
+
+
+def close_within(site: Site) -> None:
+    """Close all descriptors, those of the server and of the log too."""
+    misbehave(site, "/close", "while running POST /close")
+
+
+def fork_within(site: Site) -> None:
+    """Fork, and kill the worker while its child lives on with all that it has inherited."""
+    site.ask("/fork?3", "POST")
+    kill_worker(site)

@@ -30,6 +30,7 @@ class Site:
     def __init__(
         self, app: str, engine: str, workers: int = 2, *options: str, stderr: IO[bytes] | int | None = None
     ) -> None:
+        self.engine = engine
         self._directory = tempfile.TemporaryDirectory(prefix="eitherway-chaos-")
         self.home = Path(self._directory.name)
         self.control = self.home / "control.sock"
@@ -148,7 +149,7 @@ def resident(pid: int) -> int:
 
 
 def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def _sessions() -> list[tuple[int, int]]:

@@ -27,6 +27,7 @@ from eitherway.supervisor.handle import Failure, Handle
 from eitherway.supervisor.memory import resident
 from eitherway.supervisor.notify import Notifier
 from eitherway.supervisor.reload import Watcher
+from eitherway.supervisor.remains import Remains
 from eitherway.supervisor.status import describe
 from eitherway.supervisor.upgrade import Successor, find_predecessor
 from eitherway.supervisor.workers import Workers
@@ -50,7 +51,8 @@ class Supervisor:
         self.policy = p.Policy(workers, config.graceful_timeout)
         self._sockets = sockets
         self._directory = tempfile.mkdtemp(prefix="eitherway-") if balance == "request" else ""
-        self.workers = Workers(config, sockets, application, self._forget, self._directory)
+        self._remains = Remains(self._directory, config.pid_file)
+        self.workers = Workers(config, sockets, application, self._forget, self._remains)
         self._front = Front(config, sockets, self.workers.board, self._forget) if self._directory else None
         self._events = Events()
         self._notifier = Notifier()
@@ -69,6 +71,7 @@ class Supervisor:
         try:
             self._events.take_signals((*_SIGNALS, signal.SIGCHLD), self._on_signal)
             self._control = ControlServer(self.config.control_socket, self._on_command, self._events)
+            self._remains.add_control_socket(self._control.path)
             if self.config.reload:
                 self._watcher = Watcher(self.config, self._forget, self._on_change, self._events)
             self._decide(p.Begin())

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket as socket_module
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -23,11 +22,13 @@ from typing import Any
 from eitherway.config import Config
 from eitherway.errors import ConfigError, StartError
 from eitherway.interfaces.loading import load_application, prepare_path
-from eitherway.metrics.counters import Scoreboard
 from eitherway.supervisor.child import Post, run_worker
+from eitherway.supervisor.forking import fork, reset_signals
 from eitherway.supervisor.handle import Line, make_lines
 
 _PR_SET_CHILD_SUBREAPER = 36
+
+MakePost = Callable[[int, Line, int], Post]  # of a worker's number, line and slot
 
 
 def check(config: Config) -> None:
@@ -43,18 +44,16 @@ class Template:
     """The supervisor's view of it. Forks are asked for at once, and happen when the import is done."""
 
     def __init__(
-        self, config: Config, sockets: list[Socket], application: object, board: Scoreboard, forget: Callable[[], None]
+        self, config: Config, sockets: list[Socket], application: object, post: MakePost, forget: Callable[[], None]
     ) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.line, theirs = make_lines()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
+        self.pid = fork()
         if not self.pid:
             try:
                 self.line.close()
                 forget()
-                _be_template(config, sockets, application, board, theirs)
+                _be_template(config, sockets, application, post, theirs)
             finally:
                 os._exit(1)
         theirs.close()
@@ -74,12 +73,8 @@ class Template:
             pass  # it has ended
 
 
-def _be_template(config: Config, sockets: list[Socket], application: object, board: Scoreboard, line: Line) -> None:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+def _be_template(config: Config, sockets: list[Socket], application: object, post: MakePost, line: Line) -> None:
+    reset_signals()
     loaded = _load(config, application, line)
     if loaded is None:
         return
@@ -91,20 +86,23 @@ def _be_template(config: Config, sockets: list[Socket], application: object, boa
         if not data:
             os._exit(0)  # the supervisor has ended, or wants a new template
         message = json.loads(data)
-        middle = os.fork()
+        middle = fork()
         if middle:
             os.waitpid(middle, 0)
             for fd in fds:
                 os.close(fd)
             continue
-        pid = os.fork()
+        pid = fork()
         if pid:
             line.send({"forked": message["id"], "pid": pid})
             os._exit(0)
         line.close()
-        own = Line(Socket(fileno=fds[0]))
-        post = Post(message["id"], own, board, message["slot"], len(fds) == 1)
-        run_worker(replace(config, chdir=""), [Socket(fileno=fds[1])] if fds[1:] else sockets, loaded, post)
+        if fds[1:]:
+            for sock in sockets:
+                sock.close()
+            sockets = [Socket(fileno=fds[1])]
+        own = post(message["id"], Line(Socket(fileno=fds[0])), message["slot"])
+        run_worker(replace(config, chdir=""), sockets, loaded, own)
 
 
 def _load(config: Config, application: object, line: Line) -> Any:

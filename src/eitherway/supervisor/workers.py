@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket as socket_module
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812
@@ -14,8 +13,10 @@ from socket import socket as Socket  # noqa: N812
 from eitherway.config import Config
 from eitherway.metrics import counters as c
 from eitherway.supervisor.child import Post, run_worker
+from eitherway.supervisor.forking import fork
 from eitherway.supervisor.handle import Failure, Handle, Line, make_lines
 from eitherway.supervisor.memory import OutOfMemory
+from eitherway.supervisor.remains import Remains
 from eitherway.supervisor.template import Template
 
 logger = logging.getLogger("eitherway.server")
@@ -28,7 +29,7 @@ class Workers:
     """The handles of all worker processes that have not ended yet. `forget` closes what a child must not keep."""
 
     def __init__(
-        self, config: Config, sockets: list[Socket], application: object, forget: Callable[[], None], directory: str
+        self, config: Config, sockets: list[Socket], application: object, forget: Callable[[], None], remains: Remains
     ) -> None:
         self.board = c.Scoreboard()
         self.handles: dict[int, Handle] = {}
@@ -36,7 +37,7 @@ class Workers:
         self._sockets = sockets
         self._application = application
         self._forget = forget
-        self._directory = directory  # where workers listen, each on a socket of its own; "": they share ours
+        self._remains = remains
         self._memory = OutOfMemory()
         self._template: Template | None = None
         self._template_generation = 0
@@ -49,7 +50,7 @@ class Workers:
         if not slot:
             raise OSError("the scoreboard has no slot left")
         ours, theirs = make_lines()
-        path = f"{self._directory}/{id}.sock" if self._directory else ""
+        path = self._remains.socket_of(id)  # its own; "": it shares ours
         sockets = [_listen(path)] if path else self._sockets
         handle = Handle(id, 0, slot, ours, path)
         try:
@@ -57,7 +58,7 @@ class Workers:
                 own = sockets[0] if path else None
                 self._current_template(generation).fork(id, slot, theirs, own)
             else:
-                handle.pid = self._fork(sockets, Post(id, theirs, self.board, slot, not path), ours)
+                handle.pid = self._fork(sockets, self._post(id, theirs, slot), ours)
         except OSError:
             self.board.give_back(slot)
             ours.close()
@@ -69,12 +70,15 @@ class Workers:
         self.handles[id] = handle
         return handle
 
+    def _post(self, id: int, line: Line, slot: int) -> Post:
+        return Post(id, line, self.board, slot, not self._remains.socket_of(id), self._remains)
+
     def _current_template(self, generation: int) -> Template:
         """The template of a generation: a reload imports anew."""
         if self._template is not None and self._template_generation != generation:
             self.stop_template()
         if self._template is None:
-            arguments = (self._config, self._sockets, self._application, self.board, self._forget)
+            arguments = (self._config, self._sockets, self._application, self._post, self._forget)
             self._template, self._template_generation = Template(*arguments), generation
         return self._template
 
@@ -108,13 +112,11 @@ class Workers:
             self._template = None
 
     def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
-        sys.stdout.flush()
-        sys.stderr.flush()
         # A signal between the fork and the child's own handlers must not be taken for the parent's.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         pid = -1
         try:
-            pid = os.fork()
+            pid = fork()
         finally:
             if pid:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
