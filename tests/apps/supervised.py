@@ -43,6 +43,8 @@ def misbehave(path: str, query: str) -> None:
     elif path == "/fork" and os.fork() == 0:
         ctypes.CDLL(None).usleep(int(float(query or "0.2") * 1_000_000))
         os._exit(0)
+    elif path == "/fork-and-return":
+        os.fork()
 
 
 def hang() -> None:

@@ -8,9 +8,9 @@ import socket
 
 import faults
 import pytest
-from load import Load
 from production import Site, StartSite
 
+from load import Load
 from serving import wait_until
 
 BALANCED = [

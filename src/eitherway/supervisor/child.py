@@ -40,6 +40,7 @@ logger = logging.getLogger("eitherway.server")
 _TICK = 0.25  # seconds; how old the numbers in the scoreboard are
 _FRESH = 1.0  # seconds without a tick after which a sibling is not waited for
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+SPEECHLESS = 70  # the exit code of a worker that could not say why it ended
 _UNLIMITED = 1 << 40
 _LAST_WORDS = 2.0  # seconds beyond the graceful time-out that an orphan gets to end by itself
 _TOO_LONG = "the application took too long"
@@ -68,7 +69,8 @@ def run_worker(config: Config, sockets: list[Socket], application: object, post:
         post.line.send({"failed": str(error), "traceback": error.traceback, "exit_code": code})
     except BaseException as error:
         line = f"the worker ended with {type(error).__name__}: {error}"
-        post.line.send({"failed": line, "traceback": traceback.format_exc(), "exit_code": code})
+        if not post.line.send({"failed": line, "traceback": traceback.format_exc(), "exit_code": code}):
+            code = SPEECHLESS
     finally:
         try:
             atexit._run_exitfuncs()
@@ -95,6 +97,7 @@ class SupervisedWorker(Worker):
         self._known_stuck: set[Exchange] = set()
         jitter = random.randint(0, config.max_requests_jitter)
         self._enough = config.max_requests + jitter if config.max_requests else _UNLIMITED
+        self._belongings.append(post.line.close)
         _take_start_signals()
 
     def _prepare(self, interface: Interface) -> Interface:
@@ -152,6 +155,8 @@ class SupervisedWorker(Worker):
     # -- now and then ---------------------------------------------------------------------------------------
 
     def _tick(self) -> float:
+        if self._service.forgotten:
+            return _TICK
         now = monotonic()
         self._counters.loop_lag[bucket_of(now - self._due)] += 1
         self._ticked = now

@@ -12,7 +12,7 @@ from socket import socket as Socket  # noqa: N812
 
 from eitherway.config import Config
 from eitherway.metrics import counters as c
-from eitherway.supervisor.child import Post, run_worker
+from eitherway.supervisor.child import SPEECHLESS, Post, run_worker
 from eitherway.supervisor.forking import fork
 from eitherway.supervisor.handle import Failure, Handle, Line, make_lines
 from eitherway.supervisor.memory import OutOfMemory
@@ -176,6 +176,8 @@ class Workers:
                 how += self._memory.word()
         else:
             how = f"ended with exit code {code}"
+            if code == SPEECHLESS:
+                how += ": its file descriptors were closed"
         if handle.reason:
             how += f" ({handle.reason})"
         return f"{handle} {how}{self._what_ran(handle)}"
