@@ -34,10 +34,9 @@ def kill_balancer(site: Site) -> None:
 def reload(site: Site) -> None:
     """HUP; every worker is another then."""
     before = site.pids()
-    times = site.log.count("reloaded: all workers are new")
     site.send(signal.SIGHUP)
     site.wait_for_workers(len(before), without=before)
-    site.wait_logged("reloaded: all workers are new", times + 1)
+    wait_until(lambda: not site.status()["supervisor"]["reloading"])
 
 
 def upgrade(site: Site) -> None:
@@ -78,8 +77,8 @@ def crash_within(site: Site) -> None:
 
 
 def hang_within(site: Site) -> None:
-    """Hold a whole worker: its loop, or all of its threads (`OPTIONS` give it two)."""
-    misbehave(site, "/block", "(POST /block)", 2 if site.engine == "threads" else 1)
+    """Hold a whole worker: its loop, or its threads. Of two workers with two each, three hold all of one."""
+    misbehave(site, "/block", "(POST /block)", 3 if site.engine == "threads" else 1)
 
 
 def leak_within(site: Site) -> None:

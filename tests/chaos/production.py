@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from eitherway.errors import ControlError
 from eitherway.supervisor.control import ask
@@ -24,12 +24,11 @@ class Site:
     """`eitherway serve APP --engine ENGINE -w WORKERS OPTIONS...`; all workers serve when it has been made.
 
     All its processes, also those that an application has forked, are one session, so that none can be left behind
-    unseen. `home` has its log, its control socket, and a directory `tmp` for what it writes elsewhere.
+    unseen. `home` has its log, its control socket, and a directory `tmp` for what it writes elsewhere. `stderr` is a
+    descriptor to log to instead; it is closed.
     """
 
-    def __init__(
-        self, app: str, engine: str, workers: int = 2, *options: str, stderr: IO[bytes] | int | None = None
-    ) -> None:
+    def __init__(self, app: str, engine: str, workers: int = 2, *options: str, stderr: int = -1) -> None:
         self.engine = engine
         self._directory = tempfile.TemporaryDirectory(prefix="eitherway-chaos-")
         self.home = Path(self._directory.name)
@@ -40,10 +39,14 @@ class Site:
         command = [sys.executable, "-m", "eitherway", "serve", app, "--engine", engine, "-w", str(workers)]
         command += ["--chdir", str(APPS), "--bind", "127.0.0.1:0", "--control-socket", str(self.control)]
         command += ["--graceful-timeout", "8", *options]
-        with open(self.home / "log", "wb") as log, open(self.home / "out", "wb") as out:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=stderr or log, env=environ, start_new_session=True
-            )
+        with open(self.home / "out", "wb") as out:
+            stderr = stderr if stderr >= 0 else os.open(self.home / "log", os.O_WRONLY | os.O_CREAT)
+            try:
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=stderr, env=environ, start_new_session=True
+                )
+            finally:
+                os.close(stderr)
         try:
             wait_until(lambda: len(self.workers()) == workers or self.process.poll() is not None)
             assert self.process.poll() is None, self.log
