@@ -86,16 +86,12 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
         if not data:
             os._exit(0)  # the supervisor has ended, or wants a new template
         message = json.loads(data)
-        middle = fork()
-        if middle:
-            os.waitpid(middle, 0)
+        pid = _fork_twice()
+        if pid:
+            line.send({"forked": message["id"], "pid": pid})
             for fd in fds:
                 os.close(fd)
             continue
-        pid = fork()
-        if pid:
-            line.send({"forked": message["id"], "pid": pid})
-            os._exit(0)
         line.close()
         if fds[1:]:
             for sock in sockets:
@@ -103,6 +99,23 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
             sockets = [Socket(fileno=fds[1])]
         own = post(message["id"], Line(Socket(fileno=fds[0])), message["slot"])
         run_worker(replace(config, chdir=""), sockets, loaded, own)
+
+
+def _fork_twice() -> int:
+    """As os.fork(), but the child is the supervisor's when this returns: the process between has ended."""
+    reading, writing = os.pipe()
+    middle = fork()
+    if not middle:
+        pid = fork()
+        if pid:
+            os.write(writing, b"%d" % pid)
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        if not middle:
+            return 0
+        os.waitpid(middle, 0)
+        return int(pipe.read())
 
 
 def _load(config: Config, application: object, line: Line) -> Any:
