@@ -34,7 +34,7 @@ class Load:
         server: Addressed,
         path: str = "/pid",
         clients: int = 8,
-        pause: float = 0.002,
+        pause: float = 0.01,
         *,
         method: str = "GET",
         body: bytes | None = None,

@@ -20,9 +20,9 @@ BALANCES = ["request", "kernel"]
 def test_a_full_disk_under_the_access_log(start_site: StartSite, balance: str) -> None:
     site = start_site("supervised:app", "threads", 2, "--balance", balance, "--access-log", "/dev/full")
     with Load(site) as load:
-        load.wait_for(500)
+        load.wait_for(300)
         held = {pid: resident(pid) for pid in site.processes()}
-        load.wait_for(2000)
+        load.wait_for(1000)
         assert all(resident(pid) < size + (4 << 20) for pid, size in held.items())
         faults.reload(site)
         load.wait_for(50)

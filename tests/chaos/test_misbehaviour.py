@@ -22,10 +22,10 @@ ENGINES = [
     ("supervised:asgi", "uvloop", "request"),
 ]
 FAULTS = [
+    faults.leak_within,  # first: after early deaths a server waits before it recycles
     faults.exit_within,
     faults.crash_within,
     faults.close_within,
-    faults.leak_within,
     faults.hang_within,
     faults.fork_within,
 ]

@@ -29,8 +29,8 @@ def test_reloads_lose_no_request_and_grow_nothing(
 ) -> None:
     site = start_site(app, engine, 2, "--balance", balance)
     with (
-        Load(site, clients=4, pause=0.01) as load,
-        Load(site, clients=2, pause=0.01, method="POST", body=b"x") as posts,
+        Load(site, clients=4) as load,
+        Load(site, clients=2, method="POST", body=b"x") as posts,
     ):
         faults.reload(site)
         before = size(site)
