@@ -18,7 +18,7 @@ import traceback
 
 # Bound now: in gevent's workers a guard thread needs the real ones.
 from _thread import start_new_thread
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from socket import socket as Socket  # noqa: N812
 from time import monotonic, sleep
 from typing import Any, NoReturn
@@ -86,8 +86,6 @@ class SupervisedWorker(Worker):
     shares_sockets = True
 
     def __init__(self, config: Config, sockets: list[Socket], application: object, post: Post) -> None:
-        if not post.balances:
-            config = replace(config, access_log="")  # the balancer writes it
         super().__init__(config, sockets, application)
         self._post = post
         self._name = f"worker {post.id} (pid {os.getpid()})"

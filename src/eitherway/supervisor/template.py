@@ -44,8 +44,15 @@ class Template:
     """The supervisor's view of it. Forks are asked for at once, and happen when the import is done."""
 
     def __init__(
-        self, config: Config, sockets: list[Socket], application: object, post: MakePost, forget: Callable[[], None]
+        self,
+        generation: int,
+        config: Config,
+        sockets: list[Socket],
+        application: object,
+        post: MakePost,
+        forget: Callable[[], None],
     ) -> None:
+        self.generation = generation
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.line, theirs = make_lines()
         self.pid = fork()
@@ -64,7 +71,11 @@ class Template:
         message = json.dumps({"id": id, "slot": slot}).encode().ljust(64)
         socket_module.send_fds(self.line.socket, [message], fds)
 
-    def stop(self) -> None:
+    def retire(self) -> None:
+        """It forks what it was asked for, then ends."""
+        self.line.socket.shutdown(socket_module.SHUT_WR)
+
+    def kill(self) -> None:
         self.line.close()
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -86,8 +97,7 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
         if not data:
             os._exit(0)  # the supervisor has ended, or wants a new template
         message = json.loads(data)
-        pid = _fork_twice()
-        if pid:
+        if pid := _fork_for_the_supervisor():
             line.send({"forked": message["id"], "pid": pid})
             for fd in fds:
                 os.close(fd)
@@ -101,21 +111,22 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
         run_worker(replace(config, chdir=""), sockets, loaded, own)
 
 
-def _fork_twice() -> int:
-    """As os.fork(), but the child is the supervisor's when this returns: the process between has ended."""
-    reading, writing = os.pipe()
+def _fork_for_the_supervisor() -> int:
+    """As os.fork, but when it returns in the parent the new process is the supervisor's child. -1: it failed."""
+    reader, writer = os.pipe()
     middle = fork()
-    if not middle:
-        pid = fork()
-        if pid:
-            os.write(writing, b"%d" % pid)
-            os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        if not middle:
-            return 0
+    if middle:
+        os.close(writer)
         os.waitpid(middle, 0)
-        return int(pipe.read())
+        with open(reader) as said:
+            return int(said.read() or -1)
+    os.close(reader)
+    pid = fork()
+    if pid:
+        os.write(writer, b"%d" % pid)
+        os._exit(0)
+    os.close(writer)
+    return 0
 
 
 def _load(config: Config, application: object, line: Line) -> Any:
