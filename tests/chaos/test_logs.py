@@ -53,6 +53,21 @@ def test_an_access_log_that_was_deleted_is_made_again(start_site: StartSite, tmp
 
 
 @pytest.mark.parametrize("balance", BALANCES)
+def test_an_access_log_goes_on_when_its_disk_has_room_again(
+    start_site: StartSite, tmp_path: Path, balance: str
+) -> None:
+    log = tmp_path / "access"
+    log.symlink_to("/dev/full")
+    site = start_site("supervised:app", "threads", 2, "--balance", balance, "--access-log", str(log))
+    with Load(site) as load:
+        site.wait_logged("cannot write the access log")
+        log.unlink()  # as an operator does in need of room
+        wait_until(lambda: log.exists() and log.stat().st_size)
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+
+
+@pytest.mark.parametrize("balance", BALANCES)
 def test_every_request_has_one_line_in_the_access_log(start_site: StartSite, tmp_path: Path, balance: str) -> None:
     log = tmp_path / "access"
     site = start_site("supervised:app", "sync", 2, "--balance", balance, "--access-log", str(log))

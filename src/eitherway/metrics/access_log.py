@@ -90,7 +90,15 @@ class _Forgiving(logging.Handler):
 
 
 class _File(_Forgiving, WatchedFileHandler):
-    pass
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        # Opened anew for the next line: what could not be written must not keep us from leaving a file for another.
+        super().handleError(record)
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:
+                pass  # the same again
 
 
 class _Stdout(_Forgiving, logging.StreamHandler):  # type: ignore[type-arg]
