@@ -22,7 +22,7 @@ from load import Load
 from serving import wait_until
 
 GROWTH = 8 << 20  # bytes of memory, and
-FILES = 8  # descriptors, that are no growth
+FILES = 24  # descriptors, that are no growth: some are clients', who come and go
 CLIENTS = 6
 BACK = 1.0  # seconds until a balancer that was killed is back
 REQUEST = 0.05  # seconds that a request under overload sleeps
