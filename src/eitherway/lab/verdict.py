@@ -1,0 +1,283 @@
+"""The verdict: which engine, with which numbers, why, what it would change, and how sure that is.
+
+Pure: a comparison in, at most five sentences out. Measured figures only; a point at which the load generator was the
+limit is never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eitherway.lab.results import Comparison, Configuration, Point, Verdict
+
+CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
+
+SAME = 0.10  # a gain below a tenth is not worth another engine
+REWRITE = 0.25  # and below a quarter not worth another application
+FULL = 0.95  # of the best throughput: there a configuration is full
+BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
+_SIMPLEST = {
+    "wsgi": ("threads", "sync", "gevent", "asyncio", "uvloop"),
+    "asgi": ("asyncio", "uvloop", "threads", "sync", "gevent"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Who stands where at the highest load at which all can be compared."""
+
+    load: int
+    points: dict[str, Point]  # name -> its point there
+    order: tuple[Configuration, ...]  # the highest throughput first
+    chosen: Configuration
+    equals: tuple[Configuration, ...]  # those that cannot be told from the best, the best among them
+
+    def rate(self, configuration: Configuration) -> float:
+        return self.points[configuration.name].throughput.middle
+
+
+def judge(comparison: Comparison) -> Verdict:
+    """The verdict of a comparison, complete or not."""
+    ranked = [each for each in comparison.configurations if not each.failure and _usable(each)]
+    if not ranked:
+        return Verdict((_nothing(comparison),), "", "", NONE)
+    ranking = _rank(ranked)
+    confidence = _confidence(ranking, comparison)
+    sentences = (
+        _what(ranking, confidence),
+        _why(ranking),
+        _change(ranking),
+        _cost(ranking, comparison),
+        _how_sure(ranking, confidence, comparison),
+    )
+    winner = "" if confidence == NONE and len(ranked) > 1 else ranking.chosen.name
+    return Verdict(tuple(each for each in sentences if each), winner, ranking.chosen.command, confidence)
+
+
+# ---- who stands where ----
+
+
+def _usable(configuration: Configuration) -> list[Point]:
+    return [each for each in configuration.points if not each.client_limited and each.throughput.middle > 0]
+
+
+def _rank(ranked: Sequence[Configuration]) -> _Ranking:
+    common = set.intersection(*({p.concurrency for p in _usable(each)} for each in ranked))
+    if not common:
+        # Then by where most can be compared; the others were limited by their client there.
+        counts = [p.concurrency for each in ranked for p in _usable(each)]
+        common = {max(counts, key=lambda load: (counts.count(load), load))}
+    load = max(common)
+    points = {each.name: point for each in ranked for point in _usable(each) if point.concurrency == load}
+    order = sorted(
+        (each for each in ranked if each.name in points), key=lambda each: -points[each.name].throughput.middle
+    )
+    best = points[order[0].name].throughput
+    first = ranked[0].application
+    equals = tuple(
+        each for each in order if _is_level(points[each.name], order[0], each, best.middle) or points[
+            each.name
+        ].throughput.overlaps(best)
+    )  # fmt: skip
+    chosen = min(equals, key=lambda each: _simplicity(each, first))
+    return _Ranking(load, points, tuple(order), chosen, equals)
+
+
+def _is_level(point: Point, best: Configuration, other: Configuration, rate: float) -> bool:
+    """Whether the difference is too small to change anything for it."""
+    margin = SAME if best.application == other.application else REWRITE
+    return point.throughput.middle >= rate * (1 - margin)
+
+
+def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:
+    """What is preferred where figures do not tell: the application as it is, the engine of its colour, few of all."""
+    order = _SIMPLEST.get(configuration.interface, _SIMPLEST["wsgi"])
+    return (
+        configuration.application.partition(":")[0] != first.partition(":")[0],
+        configuration.workers,
+        order.index(configuration.engine) if configuration.engine in order else len(order),
+        configuration.threads,
+        configuration.pool,
+    )
+
+
+def _confidence(ranking: _Ranking, comparison: Comparison) -> str:
+    if len(ranking.order) > 1 and len(ranking.equals) == len(ranking.order):
+        return NONE
+    alone = len(ranking.equals) == 1
+    return CLEAR if alone and comparison.complete and comparison.rounds > 2 and len(ranking.order) > 1 else LIKELY
+
+
+# ---- the sentences ----
+
+
+def _what(ranking: _Ranking, confidence: str) -> str:
+    chosen, rate = ranking.chosen, _rate(ranking.rate(ranking.chosen))
+    if confidence == NONE:
+        return (
+            f"It makes no difference you could see: take the simplest, {chosen.name} ({rate} a second with "
+            f"{_clients(ranking.load)}), and start it with `{chosen.command}`."
+        )
+    return (
+        f"Take {chosen.name}: with {_clients(ranking.load)} it answers {rate} requests a second; "
+        f"start it with `{chosen.command}`."
+    )
+
+
+def _why(ranking: _Ranking) -> str:
+    """Waiting or computing, and where each is full."""
+    point = min(_usable(ranking.chosen), key=lambda each: each.concurrency)
+    full = _saturation(ranking)
+    where = f"; {full}" if full else ""
+    if point.concurrency != 1 or point.mean_latency <= 0:
+        return f"A request costs {_time(point.cost.cpu)} of CPU{where}."
+    share = waiting_share(point)
+    word = "waiting" if share >= 0.5 else "computing"
+    part = share if share >= 0.5 else 1 - share
+    return (
+        f"A request takes {_time(point.mean_latency)} for a single client and spends {part:.0%} of it {word} "
+        f"({_time(point.cost.cpu)} of CPU){where}."
+    )
+
+
+def _saturation(ranking: _Ranking) -> str:
+    """Where the engines are full: "sync is full at 1 client (19 a second)"."""
+    full = [(each, at) for each in ranking.order if (at := saturated_at(each)) is not None]
+    words = [f"{each.name} is full at {_clients(at.concurrency)} ({_rate(at.throughput.middle)})" for each, at in full]
+    still = [each.name for each in ranking.order if all(each is not other for other, _ in full)]
+    if not words:
+        return "none of them is full yet at the highest load" if len(ranking.order) > 1 else ""
+    # The slowest tell the most; more than three would be a table.
+    shown = words[-3:][::-1]
+    rest = f", {_names(still)} at none of these loads" if 0 < len(still) <= 2 else ""
+    return ", ".join(shown) + rest
+
+
+def _change(ranking: _Ranking) -> str:
+    """What it would change, from the engine that does the least to the one that was chosen."""
+    chosen = ranking.chosen
+    base = next(
+        (each for each in ranking.order if each.engine == "sync" and each.workers == 1 and each is not chosen),
+        ranking.order[-1],
+    )
+    if base is chosen:
+        base = ranking.order[0]
+    if base is chosen:
+        return ""
+    times = ranking.rate(chosen) / ranking.rate(base)
+    tail = _tail(ranking.points[chosen.name], ranking.points[base.name])
+    return (
+        f"Against {base.name} that is {_times(times)} the throughput with {_clients(ranking.load)}{tail}"
+        f"{_at_low_load(chosen, base)}."
+    )
+
+
+def _tail(mine: Point, its: Point) -> str:
+    one, two = mine.latency.get("p99"), its.latency.get("p99")
+    if one is None or two is None:
+        return ""
+    return f" and {_time(one.middle)} instead of {_time(two.middle)} for the slowest in a hundred"
+
+
+def _at_low_load(chosen: Configuration, base: Configuration) -> str:
+    mine, its = _usable(chosen)[0], _usable(base)[0]
+    one, two = mine.latency.get("p50"), its.latency.get("p50")
+    if mine.concurrency != its.concurrency or one is None or two is None:
+        return ""
+    who = f"; with {_clients(mine.concurrency)}"
+    if one.overlaps(two) or abs(one.middle - two.middle) <= SAME * two.middle:
+        return f"{who} there is no difference you could see ({_time(one.middle)})"
+    return f"{who} a request takes {_time(one.middle)} instead of {_time(two.middle)}"
+
+
+def _cost(ranking: _Ranking, comparison: Comparison) -> str:
+    chosen = ranking.chosen
+    cost = ranking.points[chosen.name].cost
+    words = f"It holds {_size(cost.proportional)} of memory there"
+    least = min(ranking.order, key=lambda each: ranking.points[each.name].cost.proportional)
+    held = ranking.points[least.name].cost.proportional
+    if least is not chosen and cost.proportional > 1.2 * held:
+        words += f", {least.name} {_size(held)}"
+    words += f", and uses {cost.cores:.1f} CPUs"
+    cpus = int(comparison.machine.get("cores", "1").partition(" ")[0] or 1)
+    if chosen.workers == 1 and cpus > 1 and cost.cores >= BUSY:
+        words += f": one process can use no more, so with `--workers {cpus}` there may be more (--workers 1,{cpus})"
+    return f"{words}."
+
+
+def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str:
+    others = [each.name for each in ranking.equals if each is not ranking.chosen]
+    part = "" if comparison.complete else "The run was broken off, so less was measured than planned; "
+    once = "" if comparison.rounds > 2 else f"with {comparison.rounds} of 3 rounds chance is not ruled out; "
+    if len(ranking.order) == 1:
+        text = "nothing else could be measured to compare it with"
+    elif confidence == NONE:
+        text = "their intervals overlap, or they differ by less than what is worth a change"
+    elif others:
+        text = (
+            f"{_names(others)} cannot be told from it or {'is' if len(others) == 1 else 'are'} too little faster "
+            "to prefer; it is the simplest of these"
+        )
+    else:
+        text = "that is clear: in no round did another come near"
+    sentence = f"{part}{once}{text}."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _nothing(comparison: Comparison) -> str:
+    failures = [each for each in comparison.configurations if each.failure]
+    if failures:
+        return f"Nothing could be compared: {failures[0].name}: {failures[0].failure.rstrip('.')}."
+    if any(each.points for each in comparison.configurations):
+        return "Nothing can be said: at every load the load generator was the limit, not the server."
+    return "Nothing was measured."
+
+
+# ---- figures that others need too ----
+
+
+def waiting_share(point: Point) -> float:
+    """The share of one client's request that is not spent on a CPU: 1 is all waiting, 0 all computing."""
+    return min(1.0, max(0.0, 1 - point.cost.cpu / point.mean_latency)) if point.mean_latency > 0 else 0.0
+
+
+def saturated_at(configuration: Configuration) -> Point | None:
+    """The lowest load with all the throughput there is; None where more load might still bring more."""
+    points = _usable(configuration)
+    if len(points) < 2:
+        return None
+    most = max(each.throughput.middle for each in points)
+    first = next(each for each in points if each.throughput.middle >= FULL * most)
+    return first if first is not points[-1] else None
+
+
+# ---- words ----
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count:,} clients"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.1f} times"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 0.0005:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.3g} s"
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"
+
+
+def _names(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
