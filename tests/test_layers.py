@@ -19,7 +19,8 @@ LEAVES = {"metrics", "config", "errors"}
 ARROWS: dict[str, set[str]] = {
     "__init__": {"config", "serve"},
     "__main__": {"cli"},
-    "cli": {"serve", "supervisor.control"},
+    "cli": {"serve", "supervisor.control", "lab"},
+    "lab": set(),
     "serve": {"supervisor", "worker", "net.listener", "net.inherited"},
     "supervisor": {
         "worker",

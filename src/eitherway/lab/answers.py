@@ -46,7 +46,7 @@ class Answer:
     seconds: float = 0.0
 
 
-class NotComparable(LabError):
+class NotComparable(LabError):  # noqa: N818 - a word about the request
     """The request itself is at fault, not the engine: every engine would answer so."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eitherway.lab.results import Comparison, Configuration, Point, Verdict
+from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
 CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
 
@@ -76,10 +77,10 @@ def _rank(ranked: Sequence[Configuration]) -> _Ranking:
     best = points[order[0].name].throughput
     first = ranked[0].application
     equals = tuple(
-        each for each in order if _is_level(points[each.name], order[0], each, best.middle) or points[
-            each.name
-        ].throughput.overlaps(best)
-    )  # fmt: skip
+        each
+        for each in order
+        if points[each.name].throughput.overlaps(best) or _is_level(points[each.name], order[0], each, best.middle)
+    )
     chosen = min(equals, key=lambda each: _simplicity(each, first))
     return _Ranking(load, points, tuple(order), chosen, equals)
 
@@ -94,7 +95,7 @@ def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:
     """What is preferred where figures do not tell: the application as it is, the engine of its colour, few of all."""
     order = _SIMPLEST.get(configuration.interface, _SIMPLEST["wsgi"])
     return (
-        configuration.application.partition(":")[0] != first.partition(":")[0],
+        configuration.application != first,
         configuration.workers,
         order.index(configuration.engine) if configuration.engine in order else len(order),
         configuration.threads,
@@ -113,14 +114,14 @@ def _confidence(ranking: _Ranking, comparison: Comparison) -> str:
 
 
 def _what(ranking: _Ranking, confidence: str) -> str:
-    chosen, rate = ranking.chosen, _rate(ranking.rate(ranking.chosen))
+    chosen, rate = ranking.chosen, number(ranking.rate(ranking.chosen))
     if confidence == NONE:
         return (
             f"It makes no difference you could see: take the simplest, {chosen.name} ({rate} a second with "
-            f"{_clients(ranking.load)}), and start it with `{chosen.command}`."
+            f"{clients(ranking.load)}), and start it with `{chosen.command}`."
         )
     return (
-        f"Take {chosen.name}: with {_clients(ranking.load)} it answers {rate} requests a second; "
+        f"Take {chosen.name}: with {clients(ranking.load)} it answers {rate} requests a second; "
         f"start it with `{chosen.command}`."
     )
 
@@ -131,26 +132,26 @@ def _why(ranking: _Ranking) -> str:
     full = _saturation(ranking)
     where = f"; {full}" if full else ""
     if point.concurrency != 1 or point.mean_latency <= 0:
-        return f"A request costs {_time(point.cost.cpu)} of CPU{where}."
+        return f"A request costs {duration(point.cost.cpu)} of CPU{where}."
     share = waiting_share(point)
     word = "waiting" if share >= 0.5 else "computing"
     part = share if share >= 0.5 else 1 - share
     return (
-        f"A request takes {_time(point.mean_latency)} for a single client and spends {part:.0%} of it {word} "
-        f"({_time(point.cost.cpu)} of CPU){where}."
+        f"A request takes {duration(point.mean_latency)} for a single client and spends {percent(part)} of it {word} "
+        f"({duration(point.cost.cpu)} of CPU){where}."
     )
 
 
 def _saturation(ranking: _Ranking) -> str:
     """Where the engines are full: "sync is full at 1 client (19 a second)"."""
     full = [(each, at) for each in ranking.order if (at := saturated_at(each)) is not None]
-    words = [f"{each.name} is full at {_clients(at.concurrency)} ({_rate(at.throughput.middle)})" for each, at in full]
+    words = [f"{each.name} is full at {clients(at.concurrency)} ({number(at.throughput.middle)})" for each, at in full]
     still = [each.name for each in ranking.order if all(each is not other for other, _ in full)]
     if not words:
         return "none of them is full yet at the highest load" if len(ranking.order) > 1 else ""
     # The slowest tell the most; more than three would be a table.
     shown = words[-3:][::-1]
-    rest = f", {_names(still)} at none of these loads" if 0 < len(still) <= 2 else ""
+    rest = f", {listing(still)} at none of these loads" if 0 < len(still) <= 2 else ""
     return ", ".join(shown) + rest
 
 
@@ -165,11 +166,10 @@ def _change(ranking: _Ranking) -> str:
         base = ranking.order[0]
     if base is chosen:
         return ""
-    times = ranking.rate(chosen) / ranking.rate(base)
     tail = _tail(ranking.points[chosen.name], ranking.points[base.name])
     return (
-        f"Against {base.name} that is {_times(times)} the throughput with {_clients(ranking.load)}{tail}"
-        f"{_at_low_load(chosen, base)}."
+        f"Against {base.name} that is {times(ranking.rate(chosen) / ranking.rate(base))} the throughput with "
+        f"{clients(ranking.load)}{tail}{_at_low_load(chosen, base)}."
     )
 
 
@@ -177,7 +177,7 @@ def _tail(mine: Point, its: Point) -> str:
     one, two = mine.latency.get("p99"), its.latency.get("p99")
     if one is None or two is None:
         return ""
-    return f" and {_time(one.middle)} instead of {_time(two.middle)} for the slowest in a hundred"
+    return f" and {duration(one.middle)} instead of {duration(two.middle)} for the slowest in a hundred"
 
 
 def _at_low_load(chosen: Configuration, base: Configuration) -> str:
@@ -185,20 +185,20 @@ def _at_low_load(chosen: Configuration, base: Configuration) -> str:
     one, two = mine.latency.get("p50"), its.latency.get("p50")
     if mine.concurrency != its.concurrency or one is None or two is None:
         return ""
-    who = f"; with {_clients(mine.concurrency)}"
+    who = f"; with {clients(mine.concurrency)}"
     if one.overlaps(two) or abs(one.middle - two.middle) <= SAME * two.middle:
-        return f"{who} there is no difference you could see ({_time(one.middle)})"
-    return f"{who} a request takes {_time(one.middle)} instead of {_time(two.middle)}"
+        return f"{who} there is no difference you could see ({duration(one.middle)})"
+    return f"{who} a request takes {duration(one.middle)} instead of {duration(two.middle)}"
 
 
 def _cost(ranking: _Ranking, comparison: Comparison) -> str:
     chosen = ranking.chosen
     cost = ranking.points[chosen.name].cost
-    words = f"It holds {_size(cost.proportional)} of memory there"
+    words = f"It holds {size(cost.proportional)} of memory there"
     least = min(ranking.order, key=lambda each: ranking.points[each.name].cost.proportional)
     held = ranking.points[least.name].cost.proportional
     if least is not chosen and cost.proportional > 1.2 * held:
-        words += f", {least.name} {_size(held)}"
+        words += f", {least.name} {size(held)}"
     words += f", and uses {cost.cores:.1f} CPUs"
     cpus = int(comparison.machine.get("cores", "1").partition(" ")[0] or 1)
     if chosen.workers == 1 and cpus > 1 and cost.cores >= BUSY:
@@ -216,7 +216,7 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
         text = "their intervals overlap, or they differ by less than what is worth a change"
     elif others:
         text = (
-            f"{_names(others)} cannot be told from it or {'is' if len(others) == 1 else 'are'} too little faster "
+            f"{listing(others)} cannot be told from it or {'is' if len(others) == 1 else 'are'} too little faster "
             "to prefer; it is the simplest of these"
         )
     else:
@@ -250,34 +250,3 @@ def saturated_at(configuration: Configuration) -> Point | None:
     most = max(each.throughput.middle for each in points)
     first = next(each for each in points if each.throughput.middle >= FULL * most)
     return first if first is not points[-1] else None
-
-
-# ---- words ----
-
-
-def _clients(count: int) -> str:
-    return "1 client" if count == 1 else f"{count:,} clients"
-
-
-def _rate(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-
-
-def _times(factor: float) -> str:
-    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.1f} times"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 0.0005:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    return f"{seconds:.3g} s"
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**20:.0f} MiB"
-
-
-def _names(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,7 +1,7 @@
 """The built-in workloads: the same work twice, on Flask and on FastAPI, and what it needs while it is measured.
 
-    with opened("db", pools=(5, 20)) as workload:
-        workload.applications, workload.requests
+with opened("db", pools=(5, 20)) as workload:
+    workload.applications, workload.requests
 """
 
 from __future__ import annotations

@@ -32,5 +32,5 @@ def describe(supervisor: Supervisor) -> dict[str, Any]:
             "uptime": round(monotonic() - supervisor.started, 3),
         },
         "workers": [{**each.summary(), "memory": resident(each.pid)} for each in view.workers],
-        "total": view.total.summary(),
+        "total": {**view.total.summary(), "histograms": view.total.histograms()},
     }
