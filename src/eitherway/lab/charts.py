@@ -1,0 +1,204 @@
+"""Charts of lines over an axis, as SVG. Every configuration has its colour (a class, `s0` to `s7`) and its marker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from eitherway.lab.markup import Markup, joined, plain, tag
+from eitherway.lab.scales import Scale, spread
+
+_LETTER = 6.6  # about the width of a letter of a label
+_LINE = 15.0  # the distance between two labels
+_RING = 9.0
+_BELOW = 1e-9  # below the axis by no more than rounding
+
+# One marker for each colour, drawn about the origin.
+MARKERS = (
+    "M-4.2 0a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0-8.4 0z",  # circle
+    "M-3.8-3.8h7.6v7.6h-7.6z",  # square
+    "M0-5L4.9 3.6h-9.8z",  # triangle
+    "M0-5.4L5.4 0 0 5.4-5.4 0z",  # diamond
+    "M0 5L4.9-3.6h-9.8z",  # triangle, down
+    "M-1.7-5h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3z",  # plus
+    "M-2.4-4.6h4.8L4.8 0 2.4 4.6h-4.8L-4.8 0z",  # hexagon
+    "M-5-2.2h10v4.4h-10z",  # bar
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The size of a drawing, and the margins around what is plotted."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float = 34.0
+    bottom: float = 46.0
+    inset: float = 0.0  # room beside the first and the last marker
+
+    def x(self, share: float) -> float:
+        return self.left + self.inset + share * (self.width - self.left - self.right - 2 * self.inset)
+
+    def y(self, share: float) -> float:
+        """Upwards."""
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A measured value and its interval. Hollow: the client was the limit."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One configuration in a chart."""
+
+    number: int  # among those that the charts show: the script's name for it
+    slot: int  # of colour and marker
+    label: str
+    dots: tuple[Dot, ...]
+    dashed: tuple[tuple[float, float], ...] = ()  # what theory says
+    dotted: tuple[tuple[float, float], ...] = ()  # a second measured line
+    ring: float | None = None  # saturated from this x on
+
+    @property
+    def values(self) -> list[float]:
+        spans = [value for dot in self.dots for value in (dot.low, dot.y, dot.high)]
+        return [*spans, *(y for _, y in (*self.dashed, *self.dotted))]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    scale: Scale
+    title: str
+    show: Callable[[float], str]
+
+
+def drawing(frame: Frame, label: str, *content: object, **data: object) -> Markup:
+    """An SVG that scales with the page, and can be walked with the keyboard where it has `data`."""
+    box = f"0 0 {plain(frame.width)} {plain(frame.height)}"
+    return tag("svg", *content, viewBox=box, role="img", aria_label=label, tabindex="0" if data else None, **data)
+
+
+def line_chart(frame: Frame, label: str, lines: Sequence[Line], x: Axis, y: Axis) -> Markup:
+    """Bands, lines and markers; labels at the ends of the lines, moved apart where they would collide."""
+    at = sorted({dot.x for line in lines for dot in line.dots})
+    return drawing(
+        frame,
+        label,
+        _grid(frame, x, y),
+        [_series(frame, line, x.scale, y.scale) for line in lines],
+        _end_labels(frame, lines, x.scale, y.scale) if frame.right > _LINE * 2 else None,
+        tag("line", class_="cross", y1=frame.y(1), y2=frame.y(0)),
+        data_axis="x",
+        data_at=",".join(plain(frame.x(x.scale.share(value))) for value in at),
+    )
+
+
+def marker(slot: int, x: float = 0.0, y: float = 0.0, hollow: bool = False) -> Markup:
+    place = f"translate({plain(x)} {plain(y)})" if x or y else None
+    return tag("path", d=MARKERS[slot % len(MARKERS)], transform=place, class_="dot hollow" if hollow else "dot")
+
+
+def text(x: float, y: float, content: str, anchor: str = "start", class_: str | None = None) -> Markup:
+    return tag("text", content, x=x, y=y, text_anchor=None if anchor == "start" else anchor, class_=class_)
+
+
+def shortened(content: str, room: float) -> str:
+    """As much of a text as has room, in the drawing's units."""
+    most = max(3, int(room / _LETTER))
+    return content if len(content) <= most else content[: most - 1].rstrip(" ,") + "…"
+
+
+def x_axis(frame: Frame, axis: Axis, grid: bool = False) -> Markup:
+    """Ticks below; those without room are left out, the last one before any other."""
+    chosen: list[tuple[float, float]] = []
+    for tick in reversed(axis.scale.ticks()):
+        at, half = frame.x(axis.scale.share(tick)), len(axis.show(tick)) * _LETTER / 2
+        if not chosen or at + half + 8 < chosen[-1][0] - len(axis.show(chosen[-1][1])) * _LETTER / 2:
+            chosen.append((at, tick))
+    bottom = frame.y(0)
+    return tag(
+        "g",
+        [tag("line", class_="grid", x1=at, x2=at, y1=frame.y(1), y2=bottom) for at, _ in chosen] if grid else None,
+        tag("line", class_="base", x1=frame.left, x2=frame.width - frame.right, y1=bottom, y2=bottom),
+        [text(at, bottom + 18, axis.show(tick), "middle") for at, tick in chosen],
+        text((frame.left + frame.width - frame.right) / 2, bottom + 37, axis.title, "middle", "title"),
+        class_="axis",
+    )
+
+
+def _grid(frame: Frame, x: Axis, y: Axis) -> Markup:
+    right = frame.width - frame.right
+    rows = [(frame.y(y.scale.share(tick)), y.show(tick)) for tick in y.scale.ticks()]
+    return joined(
+        (
+            tag(
+                "g",
+                [tag("line", class_="grid", x1=frame.left, x2=right, y1=at, y2=at) for at, _ in rows],
+                [text(frame.left - 8, at + 4, shown, "end") for at, shown in rows],
+                text(0, 13, y.title, class_="title"),
+                class_="axis",
+            ),
+            x_axis(frame, x),
+        )
+    )
+
+
+def _series(frame: Frame, line: Line, x: Scale, y: Scale) -> Markup:
+    def place(one: float, other: float) -> tuple[float, float]:
+        return frame.x(x.share(one)), frame.y(max(-_BELOW, min(y.share(other), 1.0)))
+
+    dots = [dot for dot in line.dots if isfinite(dot.y)]
+    top = [place(dot.x, dot.high) for dot in dots]
+    under = [place(dot.x, dot.low) for dot in dots]
+    middle = [place(dot.x, dot.y) for dot in dots]
+    rings = [place(dot.x, dot.y) for dot in dots if dot.x == line.ring]
+    return tag(
+        "g",
+        tag("path", d=_path([*top, *reversed(under)]) + "z", class_="band") if len(dots) > 1 else None,
+        [tag("path", d=_path([a, b]), class_="whisker") for a, b in zip(top, under, strict=True) if abs(a[1] - b[1]) > 1],
+        tag("path", d=_path([place(*point) for point in line.dashed]), class_="dashed") if line.dashed else None,
+        tag("path", d=_path([place(*point) for point in line.dotted]), class_="dotted") if line.dotted else None,
+        tag("path", d=_path(middle), class_="line") if len(dots) > 1 else None,
+        [tag("circle", cx=cx, cy=cy, r=_RING, class_="ring") for cx, cy in rings],
+        [marker(line.slot, *at, hollow=dot.hollow) for at, dot in zip(middle, dots, strict=True)],
+        class_=f"series s{line.slot}",
+        data_n=line.number,
+    )
+
+
+def _end_labels(frame: Frame, lines: Sequence[Line], x: Scale, y: Scale) -> Markup:
+    """Right of the plot, each beside its line's end; a fine line leads there where it had to move."""
+    ends = [(line, line.dots[-1]) for line in lines if line.dots]
+    wanted = [frame.y(max(0.0, min(y.share(dot.y), 1.0))) for _, dot in ends]
+    places = spread(wanted, _LINE, frame.y(1), frame.y(0))
+    edge = frame.width - frame.right
+    found = []
+    for (line, dot), at, place in zip(ends, wanted, places, strict=True):
+        start = frame.x(x.share(dot.x)) + 7
+        lead = f"M{plain(start)} {plain(at)}L{plain(max(start, edge - 4))} {plain(at)}L{plain(edge + 10)} {plain(place)}"
+        far = abs(place - at) > 3 or edge - start > 24
+        found.append(
+            tag(
+                "g",
+                tag("path", d=lead, class_="lead") if far else None,
+                text(edge + 13, place + 4, shortened(line.label, frame.right - 13), class_="name"),
+                class_=f"series s{line.slot}",
+                data_n=line.number,
+            )
+        )
+    return joined(found)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{plain(x)} {plain(y)}" for x, y in points)

@@ -1,0 +1,264 @@
+"""The report: one HTML file that needs nothing else, works offline, in print, on a phone, in the dark, without script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+
+from eitherway.lab import findings, tables
+from eitherway.lab.figures import Figure, Member, Panel, cast, figures
+from eitherway.lab.markup import Markup, joined, tag
+from eitherway.lab.results import Comparison
+from eitherway.lab.units import clients, duration, listing, several
+
+_INTRO = (
+    "A web server that has many clients at once has to decide what happens while one request waits, for a database or "
+    "for another service. It can let everybody else wait too, give each request a process or a thread, or let one "
+    "process take up the next request and come back. Each way is called a concurrency model. None makes Python itself "
+    "faster; they differ in how many requests can wait at the same time, and in what that costs."
+)
+_METHOD = (
+    "Here the same application was started under each model and asked by more and more clients, each sending its next "
+    "request when the last was answered."
+)
+_CONFIDENCE = {
+    "clear": "clear: the intervals are far apart",
+    "likely": "likely: the intervals are close",
+    "no difference you could see": "no difference you could see: the intervals overlap",
+}
+
+
+def render(comparison: Comparison) -> str:
+    """The whole page. Nothing in it is loaded from anywhere else."""
+    members = cast(comparison)
+    drawn = figures(comparison)
+    page = tag(
+        "html",
+        tag(
+            "head",
+            tag("meta", charset="utf-8"),
+            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            tag("meta", name="color-scheme", content="light dark"),
+            tag("title", f"{comparison.title}: which engine?"),
+            tag("style", _asset("page.css")),
+        ),
+        tag("body", _hatch(), _header(comparison), tag("main", _main(comparison, members, drawn)), _footer(comparison)),
+        lang="en",
+    )
+    return f"<!doctype html>\n{page}\n"
+
+
+def _main(comparison: Comparison, members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:
+    return joined(
+        (
+            _hero(comparison),
+            _section("Who was measured", _intro(comparison, members), tables.contenders(comparison, members)),
+            _charts(members, drawn) if drawn else None,
+            _numbers(comparison),
+            _circumstances(comparison),
+            _data(members, drawn),
+        )
+    )
+
+
+def _header(comparison: Comparison) -> Markup:
+    rounds = "one round" if comparison.rounds == 1 else f"{several(comparison.rounds)} rounds"
+    when = comparison.started.replace("T", ", ")[:17]
+    parts = [when, f"measured for {_span(comparison.seconds)} in {rounds}", listing(comparison.requests)]
+    return tag(
+        "header",
+        tag("p", "eitherway compare", class_="brand"),
+        tag("h1", comparison.title),
+        tag("p", joined([tag("span", part) for part in parts if part]), class_="meta"),
+        None if comparison.complete else tag("p", _incomplete(comparison), class_="warning", role="note"),
+    )
+
+
+def _incomplete(comparison: Comparison) -> str:
+    missing = [c.name for c in comparison.configurations if not c.failure and len(c.points) < len(comparison.ladder)]
+    said = "Incomplete: the run was stopped before its end. The page shows what was measured until then"
+    return f"{said}; {listing(missing)} {'lacks' if len(missing) == 1 else 'lack'} loads." if missing else f"{said}."
+
+
+def _hero(comparison: Comparison) -> Markup:
+    verdict = comparison.verdict
+    if verdict is None:
+        why = "The run ended before there was enough to judge by." if not comparison.complete else "No verdict was reached."
+        return tag("section", tag("p", why, class_="answer"), class_="hero", aria_label="Verdict")
+    first, rest = (verdict.sentences[0], verdict.sentences[1:]) if verdict.sentences else ("No verdict was reached.", ())
+    sure = _CONFIDENCE.get(verdict.confidence, verdict.confidence)
+    return tag(
+        "section",
+        tag("h2", "The verdict", class_="kicker"),
+        tag("p", first, class_="answer"),
+        tag("p", " ".join(rest), class_="reasons") if rest else None,
+        _command(verdict.command) if verdict.command else None,
+        tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {verdict.confidence.split(' ')[0]}") if sure else None,
+        class_="hero",
+    )  # fmt: skip
+
+
+def _command(command: str) -> Markup:
+    button = tag("button", "Copy", type="button", class_="copy", hidden=True)
+    return tag("div", tag("pre", tag("code", command)), button, class_="command")
+
+
+def _intro(comparison: Comparison, members: Sequence[Member]) -> Markup:
+    ranked = len(findings.ranked(comparison))
+    more = None
+    if ranked > len(members):
+        more = f"{ranked} configurations were measured; the charts draw the {len(members)} that matter most, the tables have all."
+    return tag("div", tag("p", _INTRO), tag("p", _METHOD), tag("p", more) if more else None, class_="prose")
+
+
+def _section(title: str, *content: object, class_: str | None = None) -> Markup:
+    return tag("section", tag("h2", title), *content, class_=class_)
+
+
+# ---- charts ----
+
+
+def _charts(members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:
+    return _section("What was measured", _legend(members), joined(_figure(figure) for figure in drawn), class_="charts")
+
+
+def _legend(members: Sequence[Member]) -> Markup:
+    """Also the switches: with script, a press hides a configuration in every chart."""
+    buttons = [
+        tag(
+            "button",
+            tables.swatch(m),
+            tag("span", f"{m.letter}  {m.name}" if m.letter else m.name),
+            type="button",
+            aria_pressed="true",
+            data_switch=m.number,
+            class_=f"s{m.slot}",
+        )
+        for m in members
+    ]
+    return tag("div", buttons, class_="legend", role="group", aria_label="Configurations; press to hide or show")
+
+
+def _figure(figure: Figure) -> Markup:
+    several_panels = len(figure.panels) > 1
+    name = f"choice-{figure.name}"
+    choices = [
+        (
+            tag("input", type="radio", name=name, id=f"{name}-{index}", checked=index == figure.first),
+            tag("label", panel.choice, for_=f"{name}-{index}"),
+        )
+        for index, panel in enumerate(figure.panels)
+    ]
+    panels = [_panel(figure, index, panel) for index, panel in enumerate(figure.panels)]
+    return tag(
+        "figure",
+        tag("h3", figure.title),
+        tag("p", figure.about, class_="about"),
+        tag("div", choices if several_panels else None, tag("div", panels, class_="panels"), class_="choice"),
+        _keys(figure) if figure.keys else None,
+        id=figure.name,
+        class_="half" if figure.half else None,
+    )
+
+
+def _panel(figure: Figure, index: int, panel: Panel) -> Markup:
+    charts = (tag("div", panel.wide, class_="wide"), tag("div", panel.narrow, class_="narrow"))
+    return tag(
+        "div",
+        tag("div", charts, class_="chart", data_figure=f"{figure.name}-{index}"),
+        tag("figcaption", panel.finding),
+        class_="panel",
+    )
+
+
+def _keys(figure: Figure) -> Markup:
+    return tag("ul", [tag("li", _glyph(kind), meaning) for kind, meaning in figure.keys], class_="keys")
+
+
+def _glyph(kind: str) -> Markup:
+    if kind in ("queue", "cpu", "waiting"):
+        shapes: list[Markup] = [tag("rect", x=1, y=3, width=24, height=10, class_=f"part {kind}")]
+        if kind == "queue":
+            shapes.append(tag("rect", x=1, y=3, width=24, height=10, class_="hatch"))
+    elif kind == "band":
+        shapes = [tag("rect", x=1, y=2, width=24, height=12, class_="band"), tag("path", d="M1 8h24", class_="line")]
+    elif kind == "ring":
+        shapes = [tag("circle", cx=13, cy=8, r=6.5, class_="ring"), tag("circle", cx=13, cy=8, r=3, class_="dot")]
+    elif kind == "hollow":
+        shapes = [tag("circle", cx=13, cy=8, r=4, class_="dot hollow")]
+    elif kind in ("mark", "late"):
+        shapes = [tag("path", d="M13 1v14", class_=f"mark {kind}")]
+    else:
+        shapes = [tag("path", d="M1 8h24", class_=kind)]
+    return tag("svg", shapes, viewBox="0 0 26 16", aria_hidden="true")
+
+
+def _hatch() -> Markup:
+    """The stripes that mark time spent in line; one definition for all charts."""
+    pattern = tag("pattern", tag("path", d="M-1 7L7-1M-1 1L1-1M5 7L7 5"), id="stripes", width="6", height="6",
+                  patternUnits="userSpaceOnUse")  # fmt: skip
+    return tag("svg", tag("defs", pattern), width="0", height="0", aria_hidden="true", class_="defs")
+
+
+def _data(members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:
+    """What hovering tells, and the script that tells it."""
+    told = {
+        "names": [m.name for m in members],
+        "slots": [m.slot for m in members],
+        "charts": {
+            f"{figure.name}-{index}": {"heads": panel.heads, "rows": panel.rows}
+            for figure in drawn
+            for index, panel in enumerate(figure.panels)
+        },
+    }
+    safe = json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = tag("script", Markup(safe), type="application/json", id="told")
+    return joined((data, tag("script", _asset("page.js"))))
+
+
+# ---- figures and circumstances ----
+
+
+def _numbers(comparison: Comparison) -> Markup:
+    every = (
+        tables.all_figures(comparison, tables.SPEED, "How fast: medians of the rounds, with 95 % intervals"),
+        tables.all_figures(comparison, tables.COST, "What it cost the machine"),
+    )
+    return _section(
+        "All figures", tag("details", tag("summary", "Tables"), *every, tables.theory(comparison), open=True), class_="numbers"
+    )
+
+
+def _circumstances(comparison: Comparison) -> Markup:
+    commands = [(c.name, c.command) for c in comparison.configurations if c.command]
+    started = [tag("li", tag("b", name), tag("code", command)) for name, command in commands]
+    return _section(
+        "Circumstances",
+        tag("h3", "Repeat it"),
+        _command(comparison.command),
+        tag("h3", "Notes") if comparison.notes else None,
+        tag("ul", [tag("li", note) for note in comparison.notes], class_="notes") if comparison.notes else None,
+        tag("div",
+            tag("div", tag("h3", "Machine"), tables.facts(comparison.machine)),
+            tag("div", tag("h3", "Versions"), tables.facts(comparison.versions)), class_="pair"),
+        tag("h3", "How each was started"),
+        tag("ul", started, class_="commands"),
+        class_="circumstances",
+    )  # fmt: skip
+
+
+def _footer(comparison: Comparison) -> Markup:
+    ladder = comparison.ladder
+    loads = f"From {clients(ladder[0])} to {ladder[-1]:,}. " if len(ladder) > 1 else ""
+    return tag("footer", tag("p", f"{loads}Made by eitherway on the machine that it describes; another machine gives other figures."))
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return duration(round(seconds))
+    return f"{seconds / 60:.0f} minutes"
+
+
+def _asset(name: str) -> Markup:
+    return Markup((files("eitherway.lab") / name).read_text(encoding="utf-8"))

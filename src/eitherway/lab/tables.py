@@ -1,0 +1,160 @@
+"""The report's tables: who was measured, every figure, theory beside measurement, the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from eitherway.lab import findings
+from eitherway.lab.charts import marker
+from eitherway.lab.figures import Member
+from eitherway.lab.markup import Markup, joined, plain, tag
+from eitherway.lab.results import Comparison, Configuration, Point
+from eitherway.lab.units import clients, duration, number, percent, size
+
+_NONE = "–"
+
+Column = tuple[str, Callable[[Point], str]]
+
+
+def contenders(comparison: Comparison, members: Sequence[Member]) -> Markup:
+    """One line for each configuration: what its model is, and what it did at the common load; failures with their reason."""
+    load = findings.common_load(comparison)
+    fastest = max((p.throughput.middle for c in comparison.configurations if (p := _at(c, load))), default=0.0)
+    by_name = {m.name: m for m in members}
+    head = None
+    if load is not None:
+        titles = ("", f"requests a second at {clients(load)}", "p50 · p99", "memory")
+        head = tag("li", [tag("span", title) for title in titles], class_="heads", aria_hidden="true")
+    rows = [_contender(c, by_name.get(c.name), _at(c, load), fastest) for c in comparison.configurations]
+    return tag("ul", head, rows, class_="contenders")
+
+
+def swatch(member: Member | None) -> Markup:
+    if member is None:
+        return tag("span", class_="swatch")
+    return tag("svg", marker(member.slot), viewBox="-7 -7 14 14", class_=f"swatch s{member.slot}", aria_hidden="true")
+
+
+def _contender(configuration: Configuration, member: Member | None, point: Point | None, fastest: float) -> Markup:
+    model = findings.MODELS.get(configuration.engine, "")
+    name = tag("b", f"{member.letter}  " if member and member.letter else "", configuration.name)
+    who = tag("div", swatch(member), tag("div", name, tag("small", model)), class_="who")
+    if configuration.failure:
+        why = tag("div", tag("b", "not ranked: "), configuration.failure, class_="why")
+        return tag("li", who, why, class_="failed")
+    if point is None:
+        return tag("li", who, tag("div", "not measured at this load", class_="why"), class_="failed")
+    share = plain(100 * point.throughput.middle / fastest) if fastest else "0"
+    slot = f" s{member.slot}" if member else ""
+    fill = tag("i", style=f"width:{share}%", class_="fill")
+    times = " · ".join(duration(point.latency[k].middle) for k in ("p50", "p99") if k in point.latency)
+    return tag(
+        "li",
+        who,
+        tag("div", tag("span", number(point.throughput.middle), class_="figure"), tag("span", fill, class_="track"),
+            class_=f"rate{slot}", data_title="requests a second"),
+        tag("div", times or _NONE, data_title="p50 · p99"),
+        tag("div", size(findings.memory(point)) if findings.memory(point) else _NONE, data_title="memory"),
+    )  # fmt: skip
+
+
+def _at(configuration: Configuration, load: int | None) -> Point | None:
+    return configuration.at(load) if load is not None and not configuration.failure else None
+
+
+# ---- every figure ----
+
+
+def _percentile(name: str) -> Callable[[Point], str]:
+    return lambda p: duration(p.latency[name].middle) if name in p.latency else _NONE
+
+
+def _throughput(point: Point) -> str:
+    value = point.throughput
+    mark = " (client’s limit)" if point.client_limited else ""
+    return f"{number(value.middle)} [{number(value.low)}–{number(value.high)}]{mark}"
+
+
+def _not_good(point: Point) -> str:
+    return ", ".join(f"{count:,} × {status}" for status, count in point.statuses.items() if not 200 <= status < 300) or "0"
+
+
+def _errors(point: Point) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in point.errors.items() if count) or "0"
+
+
+def _late(values: Mapping[str, float]) -> str:
+    return duration(values["p99"]) if "p99" in values else _NONE
+
+
+SPEED: tuple[Column, ...] = (
+    ("clients", lambda p: f"{p.concurrency:,}"),
+    ("requests a second [interval]", _throughput),
+    *((name, _percentile(name)) for name in ("p50", "p90", "p99", "p99.9", "max")),
+    ("mean", lambda p: duration(p.mean_latency)),
+    ("requests", lambda p: f"{p.requests:,}"),
+    ("not 2xx", _not_good),
+    ("errors", _errors),
+)
+COST: tuple[Column, ...] = (
+    ("clients", lambda p: f"{p.concurrency:,}"),
+    ("CPU a request", lambda p: duration(p.cost.cpu)),
+    ("user", lambda p: duration(p.cost.cpu_user)),
+    ("system", lambda p: duration(p.cost.cpu_system)),
+    ("cores used", lambda p: number(p.cost.cores)),
+    ("resident", lambda p: size(p.cost.resident)),
+    ("proportional", lambda p: size(p.cost.proportional)),
+    ("processes", lambda p: f"{p.cost.processes:,}"),
+    ("threads", lambda p: f"{p.cost.threads:,}"),
+    ("switches a request: own", lambda p: number(p.cost.switches_voluntary)),
+    ("forced", lambda p: number(p.cost.switches_forced)),
+    ("queue p99", lambda p: _late(p.cost.queue_wait)),
+    ("loop lag p99", lambda p: _late(p.cost.loop_lag)),
+)
+
+
+def all_figures(comparison: Comparison, columns: Sequence[Column], caption: str) -> Markup:
+    head = tag("tr", tag("th", "configuration", scope="col"), [tag("th", title, scope="col") for title, _ in columns])
+    bodies = [_body(c, columns) for c in comparison.configurations]
+    table = tag("table", tag("caption", caption), tag("thead", head), bodies)
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def _body(configuration: Configuration, columns: Sequence[Column]) -> Markup:
+    points = sorted(configuration.points, key=lambda p: p.concurrency)
+    rows = [
+        tag("tr", tag("th", configuration.name, scope="row"), [tag("td", show(point)) for _, show in columns],
+            class_="first" if index == 0 else None)
+        for index, point in enumerate(points)
+    ]  # fmt: skip
+    if configuration.failure or not points:
+        why = configuration.failure or "not measured"
+        name = tag("th", configuration.name, scope="row")
+        rows.append(tag("tr", name, tag("td", why, colspan=str(len(columns)), class_="reason"), class_="first"))
+    return tag("tbody", rows)
+
+
+def theory(comparison: Comparison) -> Markup | None:
+    """What was predicted, from which numbers, and how far off it was."""
+    found = [(c, c.prediction) for c in comparison.configurations if c.prediction]
+    if not found:
+        return None
+    titles = ("configuration", "predicted capacity", "measured at best", "largest deviation", "how it was predicted")
+    rows = [
+        tag(
+            "tr",
+            tag("th", c.name, scope="row"),
+            tag("td", f"{number(p.capacity)} a second"),
+            tag("td", f"{number(c.best.throughput.middle)} a second" if c.best else _NONE),
+            tag("td", percent(p.deviation), class_="off" if p.limit else None),
+            tag("td", p.model, tag("strong", f" What limits instead: {p.limit}") if p.limit else None, class_="prose"),
+        )
+        for c, p in found
+    ]
+    head = tag("tr", [tag("th", title, scope="col") for title in titles])
+    table = tag("table", tag("caption", "Theory beside measurement"), tag("thead", head), tag("tbody", rows))
+    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Theory beside measurement")
+
+
+def facts(values: Mapping[str, str]) -> Markup:
+    return tag("dl", joined(tag("div", tag("dt", key), tag("dd", value)) for key, value in values.items()), class_="facts")
