@@ -7,9 +7,10 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds for one answer, whole
 LARGEST = 64 * 2**20  # bytes of an answer
-_COMPARED = 64 * 1024  # bytes at an answer's beginning that are looked at closely
+_COMPARED = 2**20  # bytes at an answer's beginning that are looked at closely
+_PIECES = 20_000
 _ALIGNED = 2000  # tokens; to find what two longer stretches have in common would take too long
 _SHOWN = 60  # characters of an answer that a reason quotes
 
@@ -32,7 +34,7 @@ _VOLATILE = re.compile(
     r"|\b[0-9A-Za-z_-]{32,}\b"  # a token
     r"|\b1[6-9]\d{8}(?:\.\d+)?\b"  # a Unix time
 )
-_TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
+_WORD = re.compile(r"[^\s<>\"'=&;,/(){}\[\]]+|\s+|\S")
 _ANY = ""  # stands for any run of tokens
 
 Pattern = tuple[str, ...]
@@ -182,21 +184,41 @@ def _excerpt(pattern: Pattern, at: int) -> str:
 
 
 def _tokens(body: bytes) -> list[str]:
+    """An answer in the pieces that may vary: the values of JSON, the words of anything else."""
     text = body[:_COMPARED].decode("utf-8", "replace")
-    if len(body) <= _COMPARED and text[:1] in ("{", "["):
-        # The same value may be written in different ways: the order of keys, spaces.
+    pieces: Iterable[str] | None = None
+    if len(body) <= _COMPARED and text.lstrip()[:1] in ("{", "["):
         try:
-            text = json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False)
-        except ValueError:
+            pieces = _json_pieces(json.loads(text))
+        except (ValueError, RecursionError):
             pass  # no JSON, then
-    pieces: list[str] = []
+    found = list(islice(pieces if pieces is not None else _text_pieces(text), _PIECES + 1))
+    return found if len(found) <= _PIECES and len(body) <= _COMPARED else [*found[:_PIECES], _ANY]
+
+
+def _json_pieces(value: object) -> Iterator[str]:
+    """Each value whole, and the order of keys forgotten: the same may be written in different ways."""
+    if isinstance(value, dict):
+        yield "{"
+        for key in sorted(value):
+            yield f"{key}:"
+            yield from _json_pieces(value[key])
+        yield "}"
+    elif isinstance(value, list):
+        yield "["
+        for each in value:
+            yield from _json_pieces(each)
+        yield "]"
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+        yield _ANY if _VOLATILE.search(text) else text
+
+
+def _text_pieces(text: str) -> Iterator[str]:
     for number, plain in enumerate(_VOLATILE.split(text)):
         if number:
-            pieces.append(_ANY)
-        pieces += _TOKEN.findall(plain)
-    if len(body) > _COMPARED:
-        pieces += [_ANY]
-    return pieces
+            yield _ANY
+        yield from _WORD.findall(plain)
 
 
 def _matches(pattern: Sequence[str], text: Sequence[str]) -> bool:

@@ -246,7 +246,7 @@ def _interruptible() -> Iterator[None]:
 
 def _keep(comparison: Comparison, output: str, json_file: str | None) -> None:
     """Show what was found, and write the files."""
-    from eitherway.lab.report import write_report
+    from eitherway.lab.report import render
     from eitherway.lab.results import as_json
     from eitherway.lab.terminal import print_comparison
 
@@ -254,7 +254,7 @@ def _keep(comparison: Comparison, output: str, json_file: str | None) -> None:
     if json_file:
         _write(json_file, json.dumps(as_json(comparison), indent=1))
     if any(each.points for each in comparison.configurations):
-        _write(output, write_report(comparison))
+        _write(output, render(comparison))
         click.echo(f"\nThe report: {output}")
 
 

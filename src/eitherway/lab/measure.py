@@ -81,7 +81,9 @@ def _window(
 ) -> Sample:
     _drain(server, requests[0], timeout)
     before_status = _status(server)
-    load = Load(server.host, server.port, tuple(requests), clients=clients, duration=seconds, warm_up=warm_up, timeout=timeout)
+    load = Load(
+        server.host, server.port, tuple(requests), clients=clients, duration=seconds, warm_up=warm_up, timeout=timeout
+    )
     before = observe(server.pid)
     result = run_load(load)
     after = observe(server.pid)

@@ -5,6 +5,7 @@ Ctrl-C ends the visit that runs, and its server; what was measured before stays.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,8 +13,9 @@ from time import monotonic
 from typing import Protocol
 
 from eitherway.errors import LabError
-from eitherway.lab import answers, plan
+from eitherway.lab import answers, plan, theory
 from eitherway.lab.answers import NotComparable, Pattern
+from eitherway.lab.blocking import find_blocking_line
 from eitherway.lab.load import Request
 from eitherway.lab.machine import machine, versions
 from eitherway.lab.measure import climb
@@ -21,7 +23,6 @@ from eitherway.lab.plan import Application, Variant, Visit, Wishes
 from eitherway.lab.results import Comparison, Configuration
 from eitherway.lab.samples import Sample, point_of
 from eitherway.lab.server import START_PATIENCE, Server
-from eitherway.lab.theory import predicted
 from eitherway.lab.verdict import judge
 
 
@@ -84,6 +85,7 @@ class Runner:
         self._findings: list[_Findings] = []
         self._notes = list(task.notes)
         self._service_time = 0.0
+        self._cpus = len(os.sched_getaffinity(0))
 
     def run(self) -> Comparison:
         """Measure everything. Raises LabError where the requests themselves cannot be compared."""
@@ -198,10 +200,21 @@ class Runner:
     # -- what came out --------------------------------------------------------------------------------------
 
     def _find_blocking_calls(self) -> None:
-        """Where a loop is held up: the line, as a server with a time-out names it."""
+        """Where a loop is held up, say so, with the line."""
+        for findings in self._findings:
+            variant, found = findings.variant, self._configuration(findings)
+            if found.failure or not theory.is_one_at_a_time(found):
+                continue
+            first = found.points[0].mean_latency
+            findings.blocked_at = find_blocking_line(variant.options, self._task.requests, first)
+            where = f": {findings.blocked_at}" if findings.blocked_at else ""
+            self._notes.append(f"{variant.name}: something blocks the loop, so that all other requests wait{where}")
 
     def _result(self, started: str, seconds: float, complete: bool) -> Comparison:
         configurations = tuple(self._configuration(each) for each in self._findings)
+        for each in configurations:
+            if not each.failure and theory.pool_is_queue(each):
+                self._notes.append(f"{each.name}: the pool is the queue, its connections are all in use")
         comparison = Comparison(
             title=self._task.title,
             command=self._task.command,
@@ -232,4 +245,4 @@ class Runner:
             interface=variant.application.interface,
             pool=variant.application.pool,
         )
-        return replace(configuration, prediction=predicted(configuration, findings.blocked_at))
+        return replace(configuration, prediction=theory.predicted(configuration, self._cpus, findings.blocked_at))

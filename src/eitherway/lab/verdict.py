@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eitherway.lab.plan import OF_COLOUR
 from eitherway.lab.results import Comparison, Configuration, Point, Verdict
 from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
 CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
 
 SAME = 0.10  # a gain below a tenth is not worth another engine
-REWRITE = 0.25  # and below a quarter not worth another application
+REWRITE = 0.25  # and below a quarter not worth another application, or an engine of the other colour
 FULL = 0.95  # of the best throughput: there a configuration is full
 BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
 _SIMPLEST = {
@@ -87,8 +88,14 @@ def _rank(ranked: Sequence[Configuration]) -> _Ranking:
 
 def _is_level(point: Point, best: Configuration, other: Configuration, rate: float) -> bool:
     """Whether the difference is too small to change anything for it."""
-    margin = SAME if best.application == other.application else REWRITE
+    alike = best.application == other.application and _fits(best) >= _fits(other)
+    margin = SAME if alike else REWRITE
     return point.throughput.middle >= rate * (1 - margin)
+
+
+def _fits(configuration: Configuration) -> bool:
+    """Whether the engine has the application's colour, and runs it without a detour."""
+    return configuration.engine in OF_COLOUR.get(configuration.interface, (configuration.engine,))
 
 
 def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:
@@ -96,6 +103,7 @@ def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:
     order = _SIMPLEST.get(configuration.interface, _SIMPLEST["wsgi"])
     return (
         configuration.application != first,
+        not _fits(configuration),
         configuration.workers,
         order.index(configuration.engine) if configuration.engine in order else len(order),
         configuration.threads,
@@ -209,7 +217,7 @@ def _cost(ranking: _Ranking, comparison: Comparison) -> str:
 def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str:
     others = [each.name for each in ranking.equals if each is not ranking.chosen]
     part = "" if comparison.complete else "The run was broken off, so less was measured than planned; "
-    once = "" if comparison.rounds > 2 else f"with {comparison.rounds} of 3 rounds chance is not ruled out; "
+    few = comparison.rounds < 3
     if len(ranking.order) == 1:
         text = "nothing else could be measured to compare it with"
     elif confidence == NONE:
@@ -219,9 +227,14 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
             f"{listing(others)} cannot be told from it or {'is' if len(others) == 1 else 'are'} too little faster "
             "to prefer; it is the simplest of these"
         )
+    elif few or not comparison.complete:
+        text = "no other comes near"
     else:
-        text = "that is clear: in no round did another come near"
-    sentence = f"{part}{once}{text}."
+        text = "that is clear: no other comes near, in any round"
+    if few and len(ranking.order) > 1:
+        rounds = "one round" if comparison.rounds == 1 else "two rounds"
+        text += f"; but {rounds} cannot rule out chance, so let it run for three"
+    sentence = f"{part}{text}."
     return sentence[0].upper() + sentence[1:]
 
 
