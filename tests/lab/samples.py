@@ -9,6 +9,7 @@ from random import Random
 from eitherway.lab.results import Comparison, Configuration, Cost, Interval, Point, Prediction, Verdict
 
 LADDER = (1, 10, 100, 1000)
+EACH = {"sync": 600, "threads": 2_000, "gevent": 11_000, "asyncio": 19_000, "uvloop": 15_000}  # bytes a client
 ONLY_ONE = 10**9  # servers: more than any load here
 
 
@@ -86,7 +87,7 @@ def configuration(
         workers=1,
         threads=servers if engine == "threads" else 1,
         command=f"eitherway serve shop:app --engine {engine}",
-        points=tuple(point(load, wait, cpu, servers, spread=spread) for load in ladder),
+        points=tuple(point(load, wait, cpu, servers, EACH.get(engine, 9_000), spread) for load in ladder),
         prediction=prediction(wait, cpu, servers),
         startup=0.4,
     )

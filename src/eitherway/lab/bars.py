@@ -11,10 +11,12 @@ from eitherway.lab.markup import Markup, plain, tag
 from eitherway.lab.scales import Logarithmic
 
 _HEAD = 20.0  # the line with the name
-_BAR = 16.0
+_BAR = 18.0
 _GAP = 16.0
 _HILL = 42.0  # the height of a distribution
-_BINS = 80
+_VISIBLE = 0.2  # a shorter bar is none
+_BINS = 90
+_SEEN = 0.004  # a lower part of a hill is flat to the eye
 _TEXT = 6.9
 _STEP = 1.13  # a bucket of the load generator is not wider than this, where its neighbours do not say
 
@@ -48,7 +50,7 @@ def stacked_chart(width: float, label: str, rows: Sequence[Row]) -> Markup:
             length = value / whole * width
             found.append(_part(name, start, length, top))
             if length > len(inside) * _TEXT + 12:
-                found.append(text(start + length / 2, top + 12.5, inside, "middle", f"on-{name}"))
+                found.append(_inside(name, start + length / 2, top, inside))
             start += length
         return found
 
@@ -68,19 +70,28 @@ def _rows(width: float, label: str, rows: Sequence[Row], draw: object) -> Markup
 
 
 def _part(name: str, start: float, length: float, top: float) -> Markup:
-    box = tag("rect", x=start, y=top, width=max(length, 0.0), height=_BAR, class_=f"part {name}")
-    if name != "queue" or length < 1:
+    if length < _VISIBLE:
+        return Markup()
+    box = tag("rect", x=start, y=top, width=length, height=_BAR, class_=f"part {name}")
+    if name != "queue":
         return box
     return tag("g", box, tag("rect", x=start, y=top, width=length, height=_BAR, class_="hatch"))
+
+
+def _inside(name: str, middle: float, top: float, said: str) -> Markup:
+    """A share, written into its part; on stripes it stands on a plate."""
+    width = len(said) * _TEXT + 8
+    plate = tag("rect", x=middle - width / 2, y=top, width=width, height=_BAR, class_="plate") if name == "queue" else None
+    return tag("g", plate, text(middle, top + _BAR - 4.5, said, f"in on-{name}"))
 
 
 def _name(row: Row, width: float, top: float) -> Markup:
     room = width - 22 - len(row.said) * _TEXT
     return tag(
         "g",
-        tag("g", marker(row.slot, 6, top + 9)),
+        marker(row.slot, 6, top + 9),
         text(18, top + 13, shortened(row.label, room), class_="name"),
-        text(width, top + 13, row.said, "end", "said"),
+        text(width, top + 13, row.said, "said"),
     )
 
 
@@ -122,7 +133,7 @@ def distribution_chart(width: float, label: str, hills: Sequence[Hill], axis: Ax
     )
 
 
-def stations(scale: Logarithmic, count: int = 41) -> list[float]:
+def stations(scale: Logarithmic, count: int = 33) -> list[float]:
     """The latencies at which a distribution can be read: evenly along the axis."""
     return [exp(log(scale.low) + log(scale.high / scale.low) * index / (count - 1)) for index in range(count)]
 
@@ -142,20 +153,19 @@ def below(histogram: Sequence[tuple[float, int]], latency: float) -> float:
 def _hill(frame: Frame, hill: Hill, scale: Logarithmic, top: float) -> Markup:
     base = top + _HEAD + _HILL
     heights = _density(hill.histogram, scale)
-    points = " ".join(
-        f"{plain(frame.x((index + 0.5) / _BINS))} {plain(base - share * _HILL)}" for index, share in enumerate(heights)
-    )
-    left, right = plain(frame.x(0)), plain(frame.x(1))
+    at = [index for index, share in enumerate(heights) if share > _SEEN]
+    outline = range(max(0, at[0] - 1), min(_BINS, at[-1] + 2)) if at else range(0)
+    points = "L".join(f"{plain(frame.x((i + 0.5) / _BINS))} {plain(base - heights[i] * _HILL)}" for i in outline)
     lines = [
-        tag("line", x1=at, x2=at, y1=base - _HILL + 4, y2=base, class_="mark" if index == 0 else "mark late")
+        tag("line", x1=place, x2=place, y1=base - _HILL + 4, y2=base, class_="mark" if index == 0 else "mark late")
         for index, mark in enumerate(hill.marks)
         if mark > 0
-        for at in (frame.x(min(1.0, max(0.0, scale.share(mark)))),)
+        for place in (frame.x(min(1.0, max(0.0, scale.share(mark)))),)
     ]
     row = Row(hill.number, hill.slot, hill.label, hill.said, ())
     return tag(
         "g",
-        tag("path", d=f"M{left} {plain(base)}L{points}L{right} {plain(base)}z", class_="hill"),
+        tag("path", d=f"M{points}", class_="hill") if points else None,
         lines,
         tag("line", x1=frame.x(0), x2=frame.x(1), y1=base, y2=base, class_="base"),
         _name(row, frame.width - 2, top),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from eitherway.lab.markup import Markup, joined, plain, tag
 from eitherway.lab.scales import Scale, spread
 
-_LETTER = 6.6  # about the width of a letter of a label
+_LETTER = 6.6  # about the width of a letter
+_LABEL_LETTER = 7.4  # of a label, which is bold
 _LINE = 15.0  # the distance between two labels
 _RING = 9.0
+_GAP = 8.0  # between two ticks' texts
 _BELOW = 1e-9  # below the axis by no more than rounding
 
 # One marker for each colour, drawn about the origin.
@@ -97,43 +99,62 @@ def line_chart(frame: Frame, label: str, lines: Sequence[Line], x: Axis, y: Axis
         label,
         _grid(frame, x, y),
         [_series(frame, line, x.scale, y.scale) for line in lines],
-        _end_labels(frame, lines, x.scale, y.scale) if frame.right > _LINE * 2 else None,
+        _end_labels(frame, lines, x.scale, y.scale),
         tag("line", class_="cross", y1=frame.y(1), y2=frame.y(0)),
         data_axis="x",
         data_at=",".join(plain(frame.x(x.scale.share(value))) for value in at),
     )
 
 
+def fitted(frame: Frame, labels: Sequence[str]) -> Frame:
+    """The same drawing with as much room at the right as the longest label takes."""
+    longest = max((len(label) for label in labels), default=0)
+    return replace(frame, right=min(frame.right, longest * _LABEL_LETTER + 20))
+
+
 def marker(slot: int, x: float = 0.0, y: float = 0.0, hollow: bool = False) -> Markup:
-    place = f"translate({plain(x)} {plain(y)})" if x or y else None
-    return tag("path", d=MARKERS[slot % len(MARKERS)], transform=place, class_="dot hollow" if hollow else "dot")
+    """One of the shapes that `symbols` defines."""
+    return tag("use", href=f"#m{slot}", x=x or None, y=y or None, class_="hollow" if hollow else None)
 
 
-def text(x: float, y: float, content: str, anchor: str = "start", class_: str | None = None) -> Markup:
-    return tag("text", content, x=x, y=y, text_anchor=None if anchor == "start" else anchor, class_=class_)
+def symbols() -> Markup:
+    """What all charts refer to: the markers, and the stripes of time spent in line. Once in a page."""
+    stripes = tag("path", d="M-1 7L7-1M-1 1L1-1M5 7L7 5")
+    pattern = tag("pattern", stripes, id="stripes", width="6", height="6", patternUnits="userSpaceOnUse")
+    shapes = [tag("path", d=shape, id=f"m{slot}") for slot, shape in enumerate(MARKERS)]
+    return tag("svg", tag("defs", pattern, shapes), width="0", height="0", aria_hidden="true", class_="defs")
+
+
+def text(x: float, y: float, content: str, class_: str | None = None) -> Markup:
+    """Begins, ends or has its middle at x, as its class is styled."""
+    return tag("text", content, x=x, y=y, class_=class_)
 
 
 def shortened(content: str, room: float) -> str:
-    """As much of a text as has room, in the drawing's units."""
-    most = max(3, int(room / _LETTER))
+    """As much of a bold text as has room, in the drawing's units."""
+    most = max(3, int(room / _LABEL_LETTER))
     return content if len(content) <= most else content[: most - 1].rstrip(" ,") + "…"
 
 
 def x_axis(frame: Frame, axis: Axis, grid: bool = False) -> Markup:
     """Ticks below; those without room are left out, the last one before any other."""
-    chosen: list[tuple[float, float]] = []
+    chosen: list[tuple[float, float, str]] = []  # tick's place, text's middle, text
+    edge = frame.width + _GAP
     for tick in reversed(axis.scale.ticks()):
-        at, half = frame.x(axis.scale.share(tick)), len(axis.show(tick)) * _LETTER / 2
-        if not chosen or at + half + 8 < chosen[-1][0] - len(axis.show(chosen[-1][1])) * _LETTER / 2:
-            chosen.append((at, tick))
+        at, shown = frame.x(axis.scale.share(tick)), axis.show(tick)
+        half = len(shown) * _LETTER / 2
+        middle = max(half, min(at, frame.width - half))  # never beyond the drawing's edge
+        if middle + half + _GAP <= edge:
+            chosen.append((at, middle, shown))
+            edge = middle - half
     bottom = frame.y(0)
     return tag(
         "g",
-        [tag("line", class_="grid", x1=at, x2=at, y1=frame.y(1), y2=bottom) for at, _ in chosen] if grid else None,
+        [tag("line", class_="grid", x1=at, x2=at, y1=frame.y(1), y2=bottom) for at, _, _ in chosen] if grid else None,
         tag("line", class_="base", x1=frame.left, x2=frame.width - frame.right, y1=bottom, y2=bottom),
-        [text(at, bottom + 18, axis.show(tick), "middle") for at, tick in chosen],
-        text((frame.left + frame.width - frame.right) / 2, bottom + 37, axis.title, "middle", "title"),
-        class_="axis",
+        [text(middle, bottom + 18, shown) for _, middle, shown in chosen],
+        text((frame.left + frame.width - frame.right) / 2, bottom + 37, axis.title, "title"),
+        class_="axis across",
     )
 
 
@@ -145,9 +166,9 @@ def _grid(frame: Frame, x: Axis, y: Axis) -> Markup:
             tag(
                 "g",
                 [tag("line", class_="grid", x1=frame.left, x2=right, y1=at, y2=at) for at, _ in rows],
-                [text(frame.left - 8, at + 4, shown, "end") for at, shown in rows],
+                [text(frame.left - 8, at + 4, shown) for at, shown in rows],
                 text(0, 13, y.title, class_="title"),
-                class_="axis",
+                class_="axis up",
             ),
             x_axis(frame, x),
         )
@@ -165,11 +186,10 @@ def _series(frame: Frame, line: Line, x: Scale, y: Scale) -> Markup:
     rings = [place(dot.x, dot.y) for dot in dots if dot.x == line.ring]
     return tag(
         "g",
-        tag("path", d=_path([*top, *reversed(under)]) + "z", class_="band") if len(dots) > 1 else None,
-        [tag("path", d=_path([a, b]), class_="whisker") for a, b in zip(top, under, strict=True) if abs(a[1] - b[1]) > 1],
-        tag("path", d=_path([place(*point) for point in line.dashed]), class_="dashed") if line.dashed else None,
-        tag("path", d=_path([place(*point) for point in line.dotted]), class_="dotted") if line.dotted else None,
-        tag("path", d=_path(middle), class_="line") if len(dots) > 1 else None,
+        tag("path", d=_path([*top, *reversed(under)]) + "z", class_="band" if len(dots) > 1 else "whisker"),
+        _stroke("dashed", [place(*point) for point in line.dashed]),
+        _stroke("dotted", [place(*point) for point in line.dotted]),
+        _stroke("line", middle),
         [tag("circle", cx=cx, cy=cy, r=_RING, class_="ring") for cx, cy in rings],
         [marker(line.slot, *at, hollow=dot.hollow) for at, dot in zip(middle, dots, strict=True)],
         class_=f"series s{line.slot}",
@@ -198,6 +218,10 @@ def _end_labels(frame: Frame, lines: Sequence[Line], x: Scale, y: Scale) -> Mark
             )
         )
     return joined(found)
+
+
+def _stroke(kind: str, points: Sequence[tuple[float, float]]) -> Markup | None:
+    return tag("path", d=_path(points), class_=kind) if len(points) > 1 else None
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

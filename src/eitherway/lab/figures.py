@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eitherway.lab import findings
 from eitherway.lab.bars import Hill, Row, bar_chart, below, distribution_chart, stacked_chart, stations
-from eitherway.lab.charts import Axis, Dot, Frame, Line, line_chart
+from eitherway.lab.charts import Axis, Dot, Frame, Line, fitted, line_chart
 from eitherway.lab.markup import Markup
 from eitherway.lab.results import Comparison, Configuration, Interval, Point
 from eitherway.lab.scales import Linear, Logarithmic
@@ -15,10 +15,10 @@ from eitherway.lab.units import clients, duration, number, percent, size
 
 WIDE, HALF, NARROW = 1040.0, 500.0, 358.0
 
-_WIDE_FRAME = Frame(WIDE, 430, 66, 150, inset=18)
-_NARROW_FRAME = Frame(NARROW, 330, 52, 66, inset=10)
+_WIDE_FRAME = Frame(WIDE, 430, 66, 170, inset=18)
+_NARROW_FRAME = Frame(NARROW, 330, 52, 74, inset=10)
 _WIDE_LABEL, _NARROW_LABEL = 20, 8  # letters that have room at a line's end
-_MOST_LOADS = 8
+_MOST_LOADS = 6
 _LOG_FROM = 20.0  # where the highest throughput is so many times the lowest, a logarithmic axis comes first
 _ABOVE = 1.3  # what theory says may lift an axis to so many times what was measured
 _SLOTS = {"sync": 0, "threads": 1, "gevent": 2, "asyncio": 3, "uvloop": 4}
@@ -234,7 +234,7 @@ def _line_panel(
             Line(m.number, m.slot, m.short if wide else m.shortest, dots, () if dotted else more, more if dotted else (), ring)
             for m, dots, more, ring in drawn
         ]
-        return line_chart(frame, f"{what} over {_BY_LOAD}. {finding}", lines, x, y)
+        return line_chart(fitted(frame, [each.label for each in lines]), f"{what} over {_BY_LOAD}", lines, x, y)
 
     present = {m.number: {dot.x: dot.y for dot in dots} for m, dots, _, _ in drawn}
     rows: list[Said] = []
@@ -276,7 +276,7 @@ def _distribution_panel(comparison: Comparison, members: Sequence[Member], load:
                 p.latency[name].middle for name in ("p50", "p99") if name in p.latency))
             for m, p in there
         ]  # fmt: skip
-        return distribution_chart(width, f"Distribution of latencies at {clients(load)}. {finding}", hills, axis)
+        return distribution_chart(width, f"Distribution of latencies at {clients(load)}", hills, axis)
 
     finding = findings.of_distribution(comparison, load)
     places = stations(axis.scale)
@@ -298,14 +298,14 @@ def _time(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
             for values in ((part.queue, part.cpu, part.waiting),)
         ]
         finding = findings.of_time(comparison, load)
-        label = f"Where a request's time goes at {clients(load)}. {finding}"
+        label = f"Where a request's time goes at {clients(load)}"
         said: list[Said] = [
             [(m.number, duration(part.total), ""), (-1, duration(part.queue), "in line"),
              (-1, duration(part.cpu), "computing"), (-1, duration(part.waiting), "waiting")]
             for m, part in there
         ]  # fmt: skip
         charts = (stacked_chart(WIDE, label, rows), stacked_chart(NARROW, label, rows))
-        panels.append(Panel(clients(load), *charts, finding, [m.name for m, _ in there], said))
+        panels.append(Panel(clients(load), *charts, finding, [clients(load) for _ in there], said))
     return [
         Figure(
             "time",
@@ -334,8 +334,7 @@ def _yields(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
             continue
         rows = [Row(m.number, m.slot, _lettered(m), number(value(p)), (value(p),)) for m, p in best]
         said: list[Said] = [[(m.number, number(value(p)), f"at {clients(p.concurrency)}")] for m, p in best]
-        label = f"{title} {finding}"
-        charts = bar_chart(HALF, label, rows), bar_chart(NARROW, label, rows)
+        charts = bar_chart(HALF, title, rows), bar_chart(NARROW, title, rows)
         panel = Panel("", *charts, finding, ["requests a second" for _ in best], said)
         found.append(Figure(name, title, about, (panel,), half=True))
     return found
@@ -359,13 +358,17 @@ def _predicted(member: Member, values: object) -> tuple[tuple[float, float], ...
 
 
 def _loads(points: Iterable[Point]) -> list[int]:
+    """Those to choose from: the lowest, the highest, and others evenly between."""
     found = sorted({p.concurrency for p in points})
-    return found if len(found) <= _MOST_LOADS else [found[0], *found[1 - _MOST_LOADS :]]
+    if len(found) <= _MOST_LOADS:
+        return found
+    return [found[round(index * (len(found) - 1) / (_MOST_LOADS - 1))] for index in range(_MOST_LOADS)]
 
 
 def _first(comparison: Comparison, loads: Sequence[int]) -> int:
-    common = findings.common_load(comparison)
-    return loads.index(common) if common in loads else len(loads) - 1
+    """The highest that is not above the common load."""
+    common = findings.common_load(comparison) or 0
+    return max((index for index, load in enumerate(loads) if load <= common), default=len(loads) - 1)
 
 
 def _reach(point: Point) -> tuple[float, float]:
@@ -380,7 +383,7 @@ def _reach(point: Point) -> tuple[float, float]:
 
 
 def _middle_and_late(point: Point) -> str:
-    return " · ".join(duration(point.latency[name].middle) for name in ("p50", "p99") if name in point.latency)
+    return " · ".join(f"{name} {duration(point.latency[name].middle)}" for name in ("p50", "p99") if name in point.latency)
 
 
 def _lettered(member: Member) -> str:

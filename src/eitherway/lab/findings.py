@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eitherway.lab.results import Comparison, Configuration, Point
-from eitherway.lab.units import clients, duration, listing, number, percent, size, times
+from eitherway.lab.units import clients, duration, listing, number, percent, several, size, times
 
 MODELS = {
     "sync": "One request at a time in each worker; all others stand in line.",
@@ -23,7 +23,9 @@ SHOWN = 8  # configurations that a chart can hold and still be read
 
 _SAME = 0.05  # values without an interval count as equal within this share
 _FULL = 0.95  # of its best throughput: from there on more clients bring nothing
-_QUEUES = 0.05  # a smaller share of a request's time in a queue is not worth a word
+_QUEUES = 0.05  # a smaller share of a request's time in a queue is nobody's trouble
+_NAMED = 3  # so many names may stand in a row
+_LITTLE = 0.01  # a smaller share is not worth a word
 _NOTHING = "Nothing was measured, so there is nothing to see here."
 
 
@@ -128,6 +130,10 @@ def _of_saturation(configurations: Sequence[Configuration]) -> str:
     if len({at for _, at in full}) == 1:
         who = "it" if len(configurations) == 1 else listing([name for name, _ in full])
         return f"From {clients(full[0][1])} on, more of them bring nothing to {who}."
+    full.sort(key=lambda each: each[1])
+    if len(full) > _NAMED:
+        who = "All" if len(full) == len(configurations) else f"{several(len(full)).capitalize()} of {len(configurations)}"
+        return f"{who} are full before that, {full[0][0]} already at {clients(full[0][1])}."
     return f"More clients bring nothing to {listing([f'{name} from {at:,} on' for name, at in full])}."
 
 
@@ -182,8 +188,8 @@ def of_distribution(comparison: Comparison, load: int) -> str:
     if uneven <= even * 1.1:
         return f"{at} all are about as even: one request in a hundred takes {times(uneven)} the middle one's time or more."
     return (
-        f"{at} {first.name} treats requests most alike: the slowest hundredth takes {_ratio(even)} the middle one's time or "
-        f"more. With {last.name} that is {_ratio(uneven)}: {_p50(slow)} in the middle, {_p99(slow)} and more at the end."
+        f"{at} {first.name} treats requests most alike: the slowest hundredth takes {times(even)} the middle one's time or "
+        f"more. With {last.name} that is {times(uneven)}: {_p50(slow)} in the middle, {_p99(slow)} and more at the end."
     )
 
 
@@ -292,16 +298,17 @@ def _p99(point: Point) -> str:
     return duration(point.latency["p99"].middle)
 
 
-def _ratio(ratio: float) -> str:
-    return times(ratio)
-
-
 def _share(part: float, whole: Split) -> str:
     return percent(part / whole.total)
 
 
 def _parts(found: Split) -> str:
-    return f"{_share(found.queue, found)} in line, {_share(found.cpu, found)} computing, {_share(found.waiting, found)} waiting"
+    """The parts that are worth a word, the largest first."""
+    parts = ((found.queue, "in line"), (found.cpu, "computing"), (found.waiting, "waiting"))
+    told = sorted((part for part in parts if part[0] >= _LITTLE * found.total), reverse=True)
+    if told[0][0] >= (1 - _LITTLE) * found.total:
+        return f"almost all of it {told[0][1]}"
+    return listing([f"{_share(value, found)} {what}" for value, what in told])
 
 
 def _growth(configuration: Configuration, load: int) -> float:

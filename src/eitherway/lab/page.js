@@ -63,10 +63,12 @@
       cross.setAttribute("x2", at[index]);
       cross.classList.add("on");
     }
-    const [left, top] = svg.dataset.axis === "x"
-      ? [along + 14 + tip.offsetWidth > chart.clientWidth ? along - 14 - tip.offsetWidth : along + 14, 30]
-      : [chart.clientWidth - tip.offsetWidth - 8, along + 20];
-    tip.style.left = `${Math.max(0, Math.min(left, chart.clientWidth - tip.offsetWidth))}px`;
+    const width = chart.clientWidth;
+    const beside = along + 14 + tip.offsetWidth > width ? along - 14 - tip.offsetWidth : along + 14;
+    const [left, top] = svg.dataset.axis === "y" ? [width - tip.offsetWidth - 8, along + 20]
+      : width < 520 ? [along - tip.offsetWidth / 2, chart.clientHeight - 4] // below: a small chart would be covered
+      : [beside, 30];
+    tip.style.left = `${Math.max(0, Math.min(left, width - tip.offsetWidth))}px`;
     tip.style.top = `${top}px`;
   };
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 
 from eitherway.lab import findings, tables
+from eitherway.lab.charts import symbols
 from eitherway.lab.figures import Figure, Member, Panel, cast, figures
 from eitherway.lab.markup import Markup, joined, tag
 from eitherway.lab.results import Comparison
@@ -22,6 +24,7 @@ _METHOD = (
     "Here the same application was started under each model and asked by more and more clients, each sending its next "
     "request when the last was answered."
 )
+_UNITS = re.compile(r"(?<=\d) (?=(?:[mµn]?s|[kMG]?B|%|clients?|times)\b|%)")
 _CONFIDENCE = {
     "clear": "clear: the intervals are far apart",
     "likely": "likely: the intervals are close",
@@ -43,7 +46,7 @@ def render(comparison: Comparison) -> str:
             tag("title", f"{comparison.title}: which engine?"),
             tag("style", _asset("page.css")),
         ),
-        tag("body", _hatch(), _header(comparison), tag("main", _main(comparison, members, drawn)), _footer(comparison)),
+        tag("body", symbols(), _header(comparison), tag("main", _main(comparison, members, drawn)), _footer(comparison)),
         lang="en",
     )
     return f"<!doctype html>\n{page}\n"
@@ -53,7 +56,7 @@ def _main(comparison: Comparison, members: Sequence[Member], drawn: Sequence[Fig
     return joined(
         (
             _hero(comparison),
-            _section("Who was measured", _intro(comparison, members), tables.contenders(comparison, members)),
+            _section("What was compared", _intro(comparison, members), tables.contenders(comparison, members)),
             _charts(members, drawn) if drawn else None,
             _numbers(comparison),
             _circumstances(comparison),
@@ -91,8 +94,8 @@ def _hero(comparison: Comparison) -> Markup:
     return tag(
         "section",
         tag("h2", "The verdict", class_="kicker"),
-        tag("p", first, class_="answer"),
-        tag("p", " ".join(rest), class_="reasons") if rest else None,
+        tag("p", _prose(first), class_="answer"),
+        tag("p", _prose(" ".join(rest)), class_="reasons") if rest else None,
         _command(verdict.command) if verdict.command else None,
         tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {verdict.confidence.split(' ')[0]}") if sure else None,
         class_="hero",
@@ -101,7 +104,13 @@ def _hero(comparison: Comparison) -> Markup:
 
 def _command(command: str) -> Markup:
     button = tag("button", "Copy", type="button", class_="copy", hidden=True)
-    return tag("div", tag("pre", tag("code", command)), button, class_="command")
+    words = [joined((" " if index else None, tag("span", word))) for index, word in enumerate(command.split(" "))]
+    return tag("div", tag("pre", tag("code", words)), button, class_="command")
+
+
+def _prose(said: str) -> str:
+    """A figure and its unit stay in one line."""
+    return _UNITS.sub("\u00a0", said)
 
 
 def _intro(comparison: Comparison, members: Sequence[Member]) -> Markup:
@@ -120,7 +129,7 @@ def _section(title: str, *content: object, class_: str | None = None) -> Markup:
 
 
 def _charts(members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:
-    return _section("What was measured", _legend(members), joined(_figure(figure) for figure in drawn), class_="charts")
+    return _section("How they did", _legend(members), joined(_figure(figure) for figure in drawn), class_="charts")
 
 
 def _legend(members: Sequence[Member]) -> Markup:
@@ -137,7 +146,8 @@ def _legend(members: Sequence[Member]) -> Markup:
         )
         for m in members
     ]
-    return tag("div", buttons, class_="legend", role="group", aria_label="Configurations; press to hide or show")
+    hint = tag("span", "press one to hide it in all charts", class_="hint") if len(members) > 1 else None
+    return tag("div", buttons, hint, class_="legend", role="group", aria_label="Configurations; press to hide or show")
 
 
 def _figure(figure: Figure) -> Markup:
@@ -167,7 +177,7 @@ def _panel(figure: Figure, index: int, panel: Panel) -> Markup:
     return tag(
         "div",
         tag("div", charts, class_="chart", data_figure=f"{figure.name}-{index}"),
-        tag("figcaption", panel.finding),
+        tag("figcaption", _prose(panel.finding)),
         class_="panel",
     )
 
@@ -186,19 +196,12 @@ def _glyph(kind: str) -> Markup:
     elif kind == "ring":
         shapes = [tag("circle", cx=13, cy=8, r=6.5, class_="ring"), tag("circle", cx=13, cy=8, r=3, class_="dot")]
     elif kind == "hollow":
-        shapes = [tag("circle", cx=13, cy=8, r=4, class_="dot hollow")]
+        shapes = [tag("circle", cx=13, cy=8, r=4, class_="hollow")]
     elif kind in ("mark", "late"):
         shapes = [tag("path", d="M13 1v14", class_=f"mark {kind}")]
     else:
         shapes = [tag("path", d="M1 8h24", class_=kind)]
     return tag("svg", shapes, viewBox="0 0 26 16", aria_hidden="true")
-
-
-def _hatch() -> Markup:
-    """The stripes that mark time spent in line; one definition for all charts."""
-    pattern = tag("pattern", tag("path", d="M-1 7L7-1M-1 1L1-1M5 7L7 5"), id="stripes", width="6", height="6",
-                  patternUnits="userSpaceOnUse")  # fmt: skip
-    return tag("svg", tag("defs", pattern), width="0", height="0", aria_hidden="true", class_="defs")
 
 
 def _data(members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:

@@ -8,7 +8,8 @@ from math import ceil, floor, isfinite, log10
 from typing import Protocol
 
 _ROUND = (1.0, 2.0, 5.0)
-_FEW_DECADES = 2.0  # below these a logarithmic axis also gets its twos and fives
+_FEW_DECADES = 3.0  # up to these a logarithmic axis also has its twos and fives; a longer one has whole decades
+_ROUNDING = 1e-9
 
 
 class Scale(Protocol):
@@ -32,7 +33,7 @@ class Linear:
         if highest <= 0:
             return cls(1.0, 0.5)
         step = _round_up(highest / ticks)
-        return cls(ceil(highest / step - 1e-9) * step, step)
+        return cls(ceil(highest / step - _ROUNDING) * step, step)
 
     def share(self, value: float) -> float:
         return value / self.high
@@ -58,6 +59,8 @@ class Logarithmic:
         low, high = _round_down(min(good)), _round_up(max(good))
         if low == high:
             low, high = low / 10, high * 10
+        if log10(high / low) > _FEW_DECADES:
+            low, high = 10.0 ** floor(log10(low) + _ROUNDING), 10.0 ** ceil(log10(high) - _ROUNDING)
         return cls(low, high, _log_ticks(low, high))
 
     @classmethod
@@ -96,16 +99,16 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 def _round_up(value: float) -> float:
     """The next of 1, 2, 5, 10, 20 ..."""
     power = 10.0 ** floor(log10(value))
-    return next((r * power for r in _ROUND if r * power >= value * (1 - 1e-9)), 10 * power)
+    return next((r * power for r in _ROUND if r * power >= value * (1 - _ROUNDING)), 10 * power)
 
 
 def _round_down(value: float) -> float:
     power = 10.0 ** floor(log10(value))
-    return next((r * power for r in reversed(_ROUND) if r * power <= value * (1 + 1e-9)), power)
+    return next((r * power for r in reversed(_ROUND) if r * power <= value * (1 + _ROUNDING)), power)
 
 
 def _log_ticks(low: float, high: float) -> tuple[float, ...]:
-    few = log10(high / low) <= _FEW_DECADES
-    powers = (10.0**exponent for exponent in range(floor(log10(low) + 1e-9), ceil(log10(high) - 1e-9) + 1))
+    few = log10(high / low) <= _FEW_DECADES + _ROUNDING
+    powers = (10.0**exponent for exponent in range(floor(log10(low) + _ROUNDING), ceil(log10(high) - _ROUNDING) + 1))
     rounds = _ROUND if few else _ROUND[:1]
-    return tuple(r * p for p in powers for r in rounds if low * (1 - 1e-9) <= r * p <= high * (1 + 1e-9))
+    return tuple(r * p for p in powers for r in rounds if low * (1 - _ROUNDING) <= r * p <= high * (1 + _ROUNDING))

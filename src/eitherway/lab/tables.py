@@ -12,6 +12,7 @@ from eitherway.lab.results import Comparison, Configuration, Point
 from eitherway.lab.units import clients, duration, number, percent, size
 
 _NONE = "–"
+_MOST_ROWS = 240
 
 Column = tuple[str, Callable[[Point], str]]
 
@@ -23,9 +24,13 @@ def contenders(comparison: Comparison, members: Sequence[Member]) -> Markup:
     by_name = {m.name: m for m in members}
     head = None
     if load is not None:
-        titles = ("", f"requests a second at {clients(load)}", "p50 · p99", "memory")
+        titles = ("", f"requests a second at {clients(load)}", "latency p50 · p99", "memory")
         head = tag("li", [tag("span", title) for title in titles], class_="heads", aria_hidden="true")
-    rows = [_contender(c, by_name.get(c.name), _at(c, load), fastest) for c in comparison.configurations]
+    engines = [c.engine for c in comparison.configurations]
+    rows = [
+        _contender(c, by_name.get(c.name), _at(c, load), fastest, new=c.engine not in engines[:index])
+        for index, c in enumerate(comparison.configurations)
+    ]
     return tag("ul", head, rows, class_="contenders")
 
 
@@ -35,10 +40,12 @@ def swatch(member: Member | None) -> Markup:
     return tag("svg", marker(member.slot), viewBox="-7 -7 14 14", class_=f"swatch s{member.slot}", aria_hidden="true")
 
 
-def _contender(configuration: Configuration, member: Member | None, point: Point | None, fastest: float) -> Markup:
-    model = findings.MODELS.get(configuration.engine, "")
+def _contender(
+    configuration: Configuration, member: Member | None, point: Point | None, fastest: float, new: bool
+) -> Markup:
+    model = findings.MODELS.get(configuration.engine, "") if new else ""
     name = tag("b", f"{member.letter}  " if member and member.letter else "", configuration.name)
-    who = tag("div", swatch(member), tag("div", name, tag("small", model)), class_="who")
+    who = tag("div", swatch(member), tag("div", name, tag("small", model) if model else None), class_="who")
     if configuration.failure:
         why = tag("div", tag("b", "not ranked: "), configuration.failure, class_="why")
         return tag("li", who, why, class_="failed")
@@ -53,7 +60,7 @@ def _contender(configuration: Configuration, member: Member | None, point: Point
         who,
         tag("div", tag("span", number(point.throughput.middle), class_="figure"), tag("span", fill, class_="track"),
             class_=f"rate{slot}", data_title="requests a second"),
-        tag("div", times or _NONE, data_title="p50 · p99"),
+        tag("div", times or _NONE, data_title="latency p50 · p99"),
         tag("div", size(findings.memory(point)) if findings.memory(point) else _NONE, data_title="memory"),
     )  # fmt: skip
 
@@ -115,9 +122,22 @@ COST: tuple[Column, ...] = (
 
 def all_figures(comparison: Comparison, columns: Sequence[Column], caption: str) -> Markup:
     head = tag("tr", tag("th", "configuration", scope="col"), [tag("th", title, scope="col") for title, _ in columns])
-    bodies = [_body(c, columns) for c in comparison.configurations]
-    table = tag("table", tag("caption", caption), tag("thead", head), bodies)
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    bodies = [_body(c, columns) for c in _listed(comparison)]
+    return _scrolled(caption, tag("table", tag("thead", head), bodies))
+
+
+def _scrolled(title: str, table: Markup) -> Markup:
+    """A table that may be wider than the page, below its title."""
+    box = tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=title)
+    return joined((tag("h3", title), box))
+
+
+def _listed(comparison: Comparison) -> Sequence[Configuration]:
+    """All; of very many only those that the charts draw, and those that failed."""
+    if sum(len(c.points) for c in comparison.configurations) <= _MOST_ROWS:
+        return comparison.configurations
+    drawn = findings.shown(comparison)
+    return [c for c in comparison.configurations if c.failure or c in drawn]
 
 
 def _body(configuration: Configuration, columns: Sequence[Column]) -> Markup:
@@ -148,12 +168,12 @@ def theory(comparison: Comparison) -> Markup | None:
             tag("td", f"{number(c.best.throughput.middle)} a second" if c.best else _NONE),
             tag("td", percent(p.deviation), class_="off" if p.limit else None),
             tag("td", p.model, tag("strong", f" What limits instead: {p.limit}") if p.limit else None, class_="prose"),
+            class_="first",
         )
         for c, p in found
     ]
-    head = tag("tr", [tag("th", title, scope="col") for title in titles])
-    table = tag("table", tag("caption", "Theory beside measurement"), tag("thead", head), tag("tbody", rows))
-    return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label="Theory beside measurement")
+    head = tag("tr", [tag("th", title, scope="col", class_="prose" if title == titles[-1] else None) for title in titles])
+    return _scrolled("Theory beside measurement", tag("table", tag("thead", head), tag("tbody", rows)))
 
 
 def facts(values: Mapping[str, str]) -> Markup:

@@ -58,13 +58,14 @@ def several(count: int) -> str:
 
 
 def listing(names: Sequence[str], most: int = 5) -> str:
-    """"a", "a and b", "a, b and c"; beyond `most` the rest is counted."""
+    """"a", "a and b", "a, b and c"; beyond `most` the rest is counted. Names with commas are kept apart by semicolons."""
     if len(names) > most:
         left = len(names) - most + 1
         names = [*names[: most - 1], f"{several(left)} others"]
     if len(names) < 2:
         return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    between = "; " if any("," in name for name in names) else ", "
+    return f"{between.join(names[:-1])} and {names[-1]}"
 
 
 def _scaled(value: float, steps: Sequence[tuple[float, str]]) -> str:
