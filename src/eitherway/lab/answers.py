@@ -139,8 +139,12 @@ def _quote(body: bytes) -> str:
 
 
 def pattern_of(one: bytes, two: bytes) -> Pattern:
-    """What two answers to the same request have in common: tokens, and `_ANY` where they differ."""
-    first, second = _tokens(one), _tokens(two)
+    """What two answers to the same request have in common: its pieces, and `_ANY` where they differ."""
+    return common(_tokens(one), _tokens(two))
+
+
+def common(first: Sequence[str], second: Sequence[str]) -> Pattern:
+    """What two patterns have in common."""
     start = _common(first, second)
     first, head, second = first[start:], first[:start], second[start:]
     end = _common(first[::-1], second[::-1])
@@ -148,12 +152,12 @@ def pattern_of(one: bytes, two: bytes) -> Pattern:
     return (*head, *_common_parts(first[: len(first) - end], second[: len(second) - end]), *tail)
 
 
-def _common(one: list[str], two: list[str]) -> int:
+def _common(one: Sequence[str], two: Sequence[str]) -> int:
     """How many tokens at the beginning are the same."""
     return next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
 
 
-def _common_parts(one: list[str], two: list[str]) -> list[str]:
+def _common_parts(one: Sequence[str], two: Sequence[str]) -> list[str]:
     if not one and not two:
         return []
     if max(len(one), len(two)) > _ALIGNED:
@@ -174,7 +178,7 @@ def agree(one: Pattern, two: Pattern) -> bool:
 
 def difference(one: Pattern, two: Pattern) -> tuple[str, str]:
     """The first place where they part, as each has it; for people."""
-    at = _common(list(one), list(two))
+    at = _common(one, two)
     return _excerpt(one, at), _excerpt(two, at)
 
 

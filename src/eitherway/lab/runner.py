@@ -80,7 +80,8 @@ class Runner:
         self._task = task
         self._progress = progress
         self._patterns: dict[str, list[Pattern]] = {}  # application -> what it answers, a pattern a request
-        self._first_by: dict[str, str] = {}  # application -> the variant that answered so
+        self._first_by: dict[str, str] = {}  # application -> the engine that answered so
+        self._refined: set[str] = set()  # applications that were asked in a second process of that engine
         self._refused: dict[tuple[str, str], str] = {}  # application, engine -> why, as the first meeting found
         self._findings: list[_Findings] = []
         self._notes = list(task.notes)
@@ -91,6 +92,7 @@ class Runner:
         """Measure everything. Raises LabError where the requests themselves cannot be compared."""
         started, began, complete = datetime.now().astimezone().isoformat(timespec="seconds"), monotonic(), False
         try:
+            self._introduce_all()
             self._measure_all()
             self._find_blocking_calls()
             complete = True
@@ -135,41 +137,47 @@ class Runner:
         found = [answers.pattern_of(one.body, two.body) for one, two in zip(*rounds, strict=True)]
         self._service_time = max(self._service_time, *(each.seconds for each in rounds[1]))
         name = variant.application.title
-        if name not in self._patterns:
-            self._patterns[name], self._first_by[name] = found, variant.name
-            self._compare_applications(name, found)
-            return
-        for request, mine, first in zip(self._task.requests, found, self._patterns[name], strict=True):
+        known = self._patterns.get(name)
+        if known is None:
+            self._patterns[name], self._first_by[name] = found, variant.engine
+        elif name not in self._refined and variant.engine == self._first_by[name]:
+            # Another process of the same: what differs now has nothing to do with the engine.
+            self._refined.add(name)
+            self._patterns[name] = [answers.common(first, mine) for first, mine in zip(known, found, strict=True)]
+        else:
+            self._expect(known, found, f"than by {self._first_by[name]}")
+
+    def _expect(self, expected: Sequence[Pattern], found: Sequence[Pattern], otherwise: str) -> None:
+        for request, first, mine in zip(self._task.requests, expected, found, strict=True):
             if not answers.agree(first, mine):
                 it, other = answers.difference(mine, first)
-                raise LabError(
-                    f"{answers.title(request)} is answered otherwise than by {self._first_by[name]}: "
-                    f"{it!r} instead of {other!r}"
-                )
+                raise LabError(f"{answers.title(request)} is answered otherwise {otherwise}: {it!r} instead of {other!r}")
 
-    def _compare_applications(self, name: str, found: Sequence[Pattern]) -> None:
+    def _compare_applications(self) -> None:
         """Two applications may do different work; that is for the reader to know, and no engine's fault."""
-        first = next(iter(self._patterns))
-        for request, mine, its in zip(self._task.requests, found, self._patterns[first], strict=True):
-            if not answers.agree(its, mine):
-                it, other = answers.difference(mine, its)
-                self._notes.append(
-                    f"{name} answers {answers.title(request)} otherwise than {first} ({it!r} instead of {other!r}): "
-                    "they may not do the same work"
-                )
+        names = list(self._patterns)
+        for name in names[1:]:
+            try:
+                self._expect(self._patterns[names[0]], self._patterns[name], f"by {name} than by {names[0]}")
+            except LabError as error:
+                self._notes.append(f"{error}; they may not do the same work")
 
     # -- measuring ------------------------------------------------------------------------------------------
 
-    def _measure_all(self) -> None:
-        wishes = self._task.wishes
+    def _introduce_all(self) -> None:
+        """Make the variants, and see which of them serve and answer right."""
         applications = [self._meet(each) for each in self._task.applications]
-        self._findings = [_Findings(each) for each in plan.variants(applications, wishes)]
+        self._findings = [_Findings(each) for each in plan.variants(applications, self._task.wishes)]
         for each in self._findings:
             variant = each.variant
             known = self._refused.get((variant.application.title, variant.engine))
             each.failure = self._introduce(variant)[0] if known is None else known
             if each.failure:
                 self._progress.failed(variant.name, each.failure)
+        self._compare_applications()
+
+    def _measure_all(self) -> None:
+        wishes = self._task.wishes
         alive = {each.variant: each for each in self._findings if not each.failure}
         seconds = plan.duration(wishes, len(alive), self._service_time)
         schedule = plan.visits(tuple(alive), wishes.rounds)
