@@ -33,6 +33,7 @@ class Application:
     label: str = ""  # what tells it from the other ones, where there are several
     pool: int = 0  # database connections that it may open
     engines: tuple[str, ...] = ()  # the only ones it is meant for; empty: all
+    shown: str = ""  # how the target is shown, where it holds what is nobody's business
 
     @property
     def title(self) -> str:
@@ -74,7 +75,8 @@ class Variant:
     @property
     def command(self) -> str:
         """The line that a user types to have it."""
-        return shlex.join(["eitherway", "serve", *self.options])
+        _, *options = self.options
+        return " ".join(map(_quoted, ["eitherway", "serve", self.application.shown or self.application.target, *options]))
 
     @property
     def at_once(self) -> int:
@@ -129,6 +131,11 @@ def _name(application: Application, engine: str, workers: int, threads: int, sev
     if application.pool and engine != "sync":
         words.append(f"pool {application.pool}")
     return ", ".join(words)
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it, and a person can still read it."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def visits(all_variants: Sequence[Variant], rounds: int) -> tuple[Visit, ...]:

@@ -159,7 +159,7 @@ def _saturation(ranking: _Ranking) -> str:
         return "none of them is full yet at the highest load" if len(ranking.order) > 1 else ""
     # The slowest tell the most; more than three would be a table.
     shown = words[-3:][::-1]
-    rest = f", {listing(still)} at none of these loads" if 0 < len(still) <= 2 else ""
+    rest = f", {listing(still)} not at any of these loads" if 0 < len(still) <= 2 else ""
     return ", ".join(shown) + rest
 
 

