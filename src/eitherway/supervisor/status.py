@@ -31,6 +31,7 @@ def describe(supervisor: Supervisor) -> dict[str, Any]:
             "early_deaths": supervisor.policy.streak,
             "uptime": round(monotonic() - supervisor.started, 3),
         },
+        "balancer": {**view.balancer.summary(), "memory": resident(view.balancer.pid)} if view.balancer else None,
         "workers": [{**each.summary(), "memory": resident(each.pid)} for each in view.workers],
         "total": {**view.total.summary(), "histograms": view.total.histograms()},
     }
