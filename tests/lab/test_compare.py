@@ -26,7 +26,9 @@ def run(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_comparison_prints_a_table_and_a_verdict_and_leaves_a_report(tmp_path: Path) -> None:
-    done = run(tmp_path, "compared:fine", "/a", "/b", *SHORT, "--concurrency", "1,6", "-o", "r.html", "--json", "r.json")
+    done = run(
+        tmp_path, "compared:fine", "/a", "/b", *SHORT, "--concurrency", "1,6", "-o", "r.html", "--json", "r.json"
+    )
     assert done.returncode == 0, done.stderr
     assert "threads, 8 threads" in done.stdout and "eitherway serve compared:fine" in done.stdout
     assert "r.html" in done.stdout.splitlines()[-1]
@@ -158,7 +160,17 @@ def test_a_field_cannot_carry_another_one() -> None:
 
 
 def test_the_command_that_repeats_it_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["eitherway", "compare", "shop:app", "/a b", "-H", "Authorization: Bearer key", "-HCookie: id=7", "-H", "X-A: 1"]
+    words = [
+        "eitherway",
+        "compare",
+        "shop:app",
+        "/a b",
+        "-H",
+        "Authorization: Bearer key",
+        "-HCookie: id=7",
+        "-H",
+        "X-A: 1",
+    ]
     monkeypatch.setattr(sys, "argv", words)
     line = command_line()
     assert "key" not in line and "id=7" not in line

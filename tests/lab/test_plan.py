@@ -58,7 +58,7 @@ def test_the_pool_is_an_axis_except_where_requests_come_one_by_one() -> None:
 def test_the_command_is_one_that_serve_understands(application: Application) -> None:
     for variant in plan.variants([application], Wishes(workers=(1, 3))):
         _, command, *arguments = shlex.split(variant.command)
-        context = commands.commands[command].make_context(command, arguments)
+        context = commands.commands[command].make_context(command, arguments, **commands.context_settings)
         options = {name: value for name, value in context.params.items() if name != "file"}
         config = load(options=options, environ={}).config
         assert (config.app, config.engine, config.workers) == (application.target, variant.engine, variant.workers)

@@ -82,7 +82,9 @@ def as_fields(configuration: Configuration) -> dict[str, object]:
 
 def test_a_gain_below_a_tenth_is_not_worth_another_engine() -> None:
     assert judge(comparison(configuration("threads", {100: 91}), configuration("gevent", {100: 100}))).winner == ""
-    assert judge(comparison(configuration("threads", {100: 85}), configuration("gevent", {100: 100}))).winner == "gevent"
+    assert (
+        judge(comparison(configuration("threads", {100: 85}), configuration("gevent", {100: 100}))).winner == "gevent"
+    )
 
 
 def test_nor_a_gain_below_a_quarter_another_application() -> None:

@@ -251,6 +251,8 @@ def _keep(comparison: Comparison, output: str, json_file: str | None) -> None:
     from eitherway.lab.terminal import print_comparison
 
     print_comparison(comparison)
+    for note in comparison.notes:
+        click.echo(f"\nNote: {note}.")
     if json_file:
         _write(json_file, json.dumps(as_json(comparison), indent=1))
     if any(each.points for each in comparison.configurations):

@@ -106,8 +106,12 @@ def _status(server: Server) -> dict[str, Any]:
 
 
 def _between(before: dict[str, Any], after: dict[str, Any], name: str) -> dict[str, float]:
-    """The percentiles, in seconds, of what was counted between two looks at the scoreboard; empty: nothing."""
-    first, second = before["total"]["histograms"][name], after["total"]["histograms"][name]
+    """The percentiles, in seconds, of what was counted between two looks at the scoreboard; empty: nothing.
+
+    Where there is a balancer requests wait there, in its one queue.
+    """
+    at = "balancer" if before["balancer"] and after["balancer"] and name == "queue_wait" else "total"
+    first, second = before[at]["histograms"][name], after[at]["histograms"][name]
     counts = [max(0, b - a) for a, b in zip(first, second, strict=True)]
     return {label: quantile(counts, SHARES[label]) for label in _COUNTED} if any(counts) else {}
 

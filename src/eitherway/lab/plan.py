@@ -76,7 +76,9 @@ class Variant:
     def command(self) -> str:
         """The line that a user types to have it."""
         _, *options = self.options
-        return " ".join(map(_quoted, ["eitherway", "serve", self.application.shown or self.application.target, *options]))
+        return " ".join(
+            map(_quoted, ["eitherway", "serve", self.application.shown or self.application.target, *options])
+        )
 
     @property
     def at_once(self) -> int:

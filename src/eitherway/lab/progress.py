@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from eitherway.lab import units
 from eitherway.lab.plan import Variant, Visit
+from eitherway.lab.units import number
 
 if TYPE_CHECKING:
     from eitherway.lab.runner import Progress
@@ -22,7 +24,7 @@ def progress() -> Iterator[Progress]:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
         # Without a thread of its own to draw: the load generator starts processes.
         with RichProgress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as rich:
             yield Bar(rich)
@@ -74,7 +76,7 @@ class Bar:
         self._show(description=self._words)
 
     def measured(self, variant: Variant, clients: int, rate: float) -> None:
-        self._show(description=f"{self._words}, {clients} clients: {rate:,.0f}/s")
+        self._show(description=f"{self._words}: {number(rate)} a second with {units.clients(clients)}")
 
     def visited(self) -> None:
         self._rich.advance(self._task)

@@ -151,7 +151,9 @@ class Runner:
         for request, first, mine in zip(self._task.requests, expected, found, strict=True):
             if not answers.agree(first, mine):
                 it, other = answers.difference(mine, first)
-                raise LabError(f"{answers.title(request)} is answered otherwise {otherwise}: {it!r} instead of {other!r}")
+                raise LabError(
+                    f"{answers.title(request)} is answered otherwise {otherwise}: {it!r} instead of {other!r}"
+                )
 
     def _compare_applications(self) -> None:
         """Two applications may do different work; that is for the reader to know, and no engine's fault."""

@@ -176,9 +176,13 @@ def _change(ranking: _Ranking) -> str:
         return ""
     tail = _tail(ranking.points[chosen.name], ranking.points[base.name])
     return (
-        f"Against {base.name} that is {times(ranking.rate(chosen) / ranking.rate(base))} the throughput with "
+        f"Against {base.name} that is {_factor(ranking.rate(chosen) / ranking.rate(base))} throughput with "
         f"{clients(ranking.load)}{tail}{_at_low_load(chosen, base)}."
     )
+
+
+def _factor(ratio: float) -> str:
+    return "the same" if abs(ratio - 1) < 0.05 else f"{times(ratio)} the"
 
 
 def _tail(mine: Point, its: Point) -> str:
