@@ -1,4 +1,4 @@
-"""The lab's commands: what the user wrote becomes a task; what came out is shown and written. Imported when asked for."""
+"""The lab's commands: what the user wrote becomes a task; what came out is shown and written. Imported when used."""
 
 from __future__ import annotations
 
