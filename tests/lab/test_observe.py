@@ -38,7 +38,7 @@ WAIT = "import sys; print('ready', flush=True); sys.stdin.readline()"
 
 
 def test_computing_counts_as_user_time(run: Run) -> None:
-    code = "import time\nwhile time.process_time() < 0.5: pass\nprint('ready', flush=True)\ninput()"
+    code = "import time\nwhile time.process_time() < 0.5: sum(range(100_000))\nprint('ready', flush=True)\ninput()"
     usage = observe(run(code).pid)
     assert 0.5 <= usage.cpu_user + usage.cpu_system < 5
     assert usage.cpu_user > usage.cpu_system
