@@ -20,6 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "__init__": {"config", "serve"},
     "__main__": {"cli"},
     "cli": {"serve", "supervisor.control"},
+    "lab": set(),
     "serve": {"supervisor", "worker", "net.listener", "net.inherited"},
     "supervisor": {
         "worker",

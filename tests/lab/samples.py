@@ -1,4 +1,4 @@
-"""Comparisons as a run would give them, made from a small model of queues: for the tests of page, table and sentences."""
+"""Comparisons as a run would give them, made from a small model of queues."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def histogram(middle: float, spread: float, count: int, seed: int) -> tuple[tupl
     return tuple(sorted(buckets.items()))
 
 
-def point(load: int, wait: float, cpu: float, servers: int, each: int = 9_000, spread: float = 0.05, **more: object) -> Point:
+def point(
+    load: int, wait: float, cpu: float, servers: int, each: int = 9_000, spread: float = 0.05, **more: object
+) -> Point:
     """A closed queue: `servers` requests at a time, one CPU."""
     capacity = min(servers / (wait + cpu), 1 / cpu)
     rate = min(load / (wait + cpu), capacity)
@@ -78,7 +80,13 @@ def prediction(wait: float, cpu: float, servers: int) -> Prediction:
 
 
 def configuration(
-    engine: str, wait: float, cpu: float, servers: int, name: str = "", ladder: tuple[int, ...] = LADDER, spread: float = 0.05
+    engine: str,
+    wait: float,
+    cpu: float,
+    servers: int,
+    name: str = "",
+    ladder: tuple[int, ...] = LADDER,
+    spread: float = 0.05,
 ) -> Configuration:
     return Configuration(
         name=name or engine,
@@ -97,7 +105,7 @@ VERDICT = Verdict(
     sentences=(
         "Start with gevent: it answers 121 times as many requests a second as sync.",
         "A request spends 99 % of its time waiting, so what counts is how many can wait at once.",
-        "At 1,000 clients gevent answers 2,420 requests a second and uvloop 2,300; the median at one client is the same.",
+        "At 1,000 clients gevent answers 2,420 requests a second and uvloop 2,300; with one client all are alike.",
         "It takes 41 MB of memory, 9 kB for each client more.",
     ),
     winner="gevent",
@@ -115,7 +123,13 @@ def comparison(configurations: tuple[Configuration, ...], **more: object) -> Com
         seconds=312.0,
         rounds=3,
         complete=True,
-        machine={"cpu": "AMD EPYC 7763", "cores": "2", "memory": "8.3 GB", "system": "Linux 6.1", "python": "CPython 3.11.9"},
+        machine={
+            "cpu": "AMD EPYC 7763",
+            "cores": "2",
+            "memory": "8.3 GB",
+            "system": "Linux 6.1",
+            "python": "CPython 3.11.9",
+        },
         versions={"eitherway": "0.1.0", "gevent": "24.11.1", "uvloop": "0.21.0", "flask": "3.1.0"},
         configurations=configurations,
         verdict=VERDICT,
@@ -164,7 +178,13 @@ def failures() -> Comparison:
             replace(good, points=(*good.points[:-1], refused)),
             configuration("threads", 0.05, 0.00045, 8),
             replace(sick, points=(), prediction=None, failure="answers differ: GET /products gave 200, here 500"),
-            replace(sick, name="gevent", engine="gevent", points=sick.points[:2], failure="crashed at 100 clients: exit code -11"),
+            replace(
+                sick,
+                name="gevent",
+                engine="gevent",
+                points=sick.points[:2],
+                failure="crashed at 100 clients: exit code -11",
+            ),
         )
     )
 
@@ -191,22 +211,30 @@ def many() -> Comparison:
     """More than a chart can hold, with long names, and loads that double."""
     ladder = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
     found = [
-        configuration("threads", 0.03, 0.0006, workers * threads, f"threads, {threads} threads, {workers} workers", ladder)
+        configuration(
+            "threads", 0.03, 0.0006, workers * threads, f"threads, {threads} threads, {workers} workers", ladder
+        )
         for workers in (1, 2, 4)
         for threads in (8, 16, 64)
     ]
-    found += [configuration("gevent", 0.03, 0.0006 / w, ONLY_ONE, f"gevent, {w} workers, pool of 20", ladder) for w in (1, 2, 4)]
+    found += [
+        configuration("gevent", 0.03, 0.0006 / w, ONLY_ONE, f"gevent, {w} workers, pool of 20", ladder)
+        for w in (1, 2, 4)
+    ]
     return comparison(tuple(found), title="shop:create_application_with_a_name_that_is_rather_long('production')")
 
 
-NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted" \'single\' \u2028 <!-- '
+NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \"quoted\" 'single' \u2028 <!-- "
 
 
 def nasty() -> Comparison:
     """Text that would break a page which does not escape it."""
     first, second, *_ = engines().configurations
     return comparison(
-        (replace(first, name=f"one {NASTY}", command=NASTY), replace(second, points=(), failure=f"why: {NASTY}", name=NASTY)),
+        (
+            replace(first, name=f"one {NASTY}", command=NASTY),
+            replace(second, points=(), failure=f"why: {NASTY}", name=NASTY),
+        ),
         title=NASTY,
         command=NASTY,
         requests=(NASTY,),

@@ -81,7 +81,7 @@ class Split:
 
 
 def split(configuration: Configuration, point: Point) -> Split:
-    """What a request waits for when nobody is in its way, it waits for under load too; what comes on top is queueing."""
+    """What a request waits for when nobody is in its way, it waits for under load too; the rest is queueing."""
     alone = min(
         (max(0.0, p.mean_latency - p.cost.cpu - p.cost.queue_wait.get("p50", 0.0)) for p in configuration.points),
         default=0.0,
@@ -132,7 +132,9 @@ def _of_saturation(configurations: Sequence[Configuration]) -> str:
         return f"From {clients(full[0][1])} on, more of them bring nothing to {who}."
     full.sort(key=lambda each: each[1])
     if len(full) > _NAMED:
-        who = "All" if len(full) == len(configurations) else f"{several(len(full)).capitalize()} of {len(configurations)}"
+        who = (
+            "All" if len(full) == len(configurations) else f"{several(len(full)).capitalize()} of {len(configurations)}"
+        )
         return f"{who} are full before that, {full[0][0]} already at {clients(full[0][1])}."
     return f"More clients bring nothing to {listing([f'{name} from {at:,} on' for name, at in full])}."
 
@@ -186,11 +188,11 @@ def of_distribution(comparison: Comparison, load: int) -> str:
     if len(found) == 1:
         return f"{at} the request in the middle takes {_p50(point)}; one in a hundred takes {_p99(point)} or more."
     if uneven <= even * 1.1:
-        return f"{at} all are about as even: one request in a hundred takes {times(uneven)} the middle one's time or more."
-    return (
-        f"{at} {first.name} treats requests most alike: the slowest hundredth takes {times(even)} the middle one's time or "
-        f"more. With {last.name} that is {times(uneven)}: {_p50(slow)} in the middle, {_p99(slow)} and more at the end."
-    )
+        return (
+            f"{at} all are about as even: one request in a hundred takes {times(uneven)} the middle one's time or more."
+        )
+    alike = f"{at} {first.name} treats requests most alike: one in a hundred takes {times(even)} the middle one's time"
+    return f"{alike} or more. With {last.name} that is {times(uneven)}: {_p50(slow)} and {_p99(slow)}."
 
 
 def of_time(comparison: Comparison, load: int) -> str:
@@ -204,7 +206,8 @@ def of_time(comparison: Comparison, load: int) -> str:
         return f"{at} a request takes {duration(most.total)}: {_parts(most)}."
     if most.queue < _QUEUES * most.total:
         widest = max(found, key=lambda each: each[0].waiting / each[0].total)[0]
-        return f"{at} nobody stands in line: a request's time is its own, up to {_share(widest.waiting, widest)} of it waiting."
+        own = f"up to {_share(widest.waiting, widest)} of it waiting"
+        return f"{at} nobody stands in line: a request's time is its own, {own}."
     said = f"{at} a request on {last.name} takes {duration(most.total)}: {_parts(most)}."
     if most.queue / most.total - least.queue / least.total < _SAME:
         return f"{said} It is much the same with the others."
@@ -318,5 +321,3 @@ def _growth(configuration: Configuration, load: int) -> float:
 
 def _lowest(configuration: Configuration) -> int:
     return min(p.concurrency for p in configuration.points)
-
-

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, works offline, in print, on a phone, in the dark, without script."""
+"""The page: one file that needs nothing else, for screen, phone and print, light and dark, with or without script."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-from eitherway.lab import findings, tables
-from eitherway.lab.charts import symbols
-from eitherway.lab.figures import Figure, Member, Panel, cast, figures
-from eitherway.lab.markup import Markup, joined, tag
+from eitherway.lab import findings
+from eitherway.lab.report import curves, rows, tables
+from eitherway.lab.report.charts import symbols
+from eitherway.lab.report.figures import Figure, Member, Panel, cast
+from eitherway.lab.report.markup import Markup, joined, tag
 from eitherway.lab.results import Comparison
 from eitherway.lab.units import clients, duration, listing, several
 
@@ -35,7 +36,7 @@ _CONFIDENCE = {
 def render(comparison: Comparison) -> str:
     """The whole page. Nothing in it is loaded from anywhere else."""
     members = cast(comparison)
-    drawn = figures(comparison)
+    drawn = _figures(comparison, members) if members else []
     page = tag(
         "html",
         tag(
@@ -46,7 +47,9 @@ def render(comparison: Comparison) -> str:
             tag("title", f"{comparison.title}: which engine?"),
             tag("style", _asset("page.css")),
         ),
-        tag("body", symbols(), _header(comparison), tag("main", _main(comparison, members, drawn)), _footer(comparison)),
+        tag(
+            "body", symbols(), _header(comparison), tag("main", _main(comparison, members, drawn)), _footer(comparison)
+        ),
         lang="en",
     )
     return f"<!doctype html>\n{page}\n"
@@ -87,9 +90,15 @@ def _incomplete(comparison: Comparison) -> str:
 def _hero(comparison: Comparison) -> Markup:
     verdict = comparison.verdict
     if verdict is None:
-        why = "The run ended before there was enough to judge by." if not comparison.complete else "No verdict was reached."
+        why = (
+            "The run ended before there was enough to judge by."
+            if not comparison.complete
+            else "No verdict was reached."
+        )
         return tag("section", tag("p", why, class_="answer"), class_="hero", aria_label="Verdict")
-    first, rest = (verdict.sentences[0], verdict.sentences[1:]) if verdict.sentences else ("No verdict was reached.", ())
+    first, rest = (
+        (verdict.sentences[0], verdict.sentences[1:]) if verdict.sentences else ("No verdict was reached.", ())
+    )
     sure = _CONFIDENCE.get(verdict.confidence, verdict.confidence)
     return tag(
         "section",
@@ -97,7 +106,7 @@ def _hero(comparison: Comparison) -> Markup:
         tag("p", _prose(first), class_="answer"),
         tag("p", _prose(" ".join(rest)), class_="reasons") if rest else None,
         _command(verdict.command) if verdict.command else None,
-        tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {verdict.confidence.split(' ')[0]}") if sure else None,
+        tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {verdict.confidence}") if sure else None,
         class_="hero",
     )  # fmt: skip
 
@@ -117,7 +126,7 @@ def _intro(comparison: Comparison, members: Sequence[Member]) -> Markup:
     ranked = len(findings.ranked(comparison))
     more = None
     if ranked > len(members):
-        more = f"{ranked} configurations were measured; the charts draw the {len(members)} that matter most, the tables have all."
+        more = f"{ranked} were measured. The charts draw the {len(members)} that matter most; the tables have more."
     return tag("div", tag("p", _INTRO), tag("p", _METHOD), tag("p", more) if more else None, class_="prose")
 
 
@@ -126,6 +135,17 @@ def _section(title: str, *content: object, class_: str | None = None) -> Markup:
 
 
 # ---- charts ----
+
+
+def _figures(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
+    return [
+        curves.throughput(comparison, members),
+        curves.latency(comparison, members),
+        *rows.distribution(comparison, members),
+        *rows.time(comparison, members),
+        *rows.yields(comparison, members),
+        *curves.memory(comparison, members),
+    ]
 
 
 def _charts(members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:
@@ -138,7 +158,7 @@ def _legend(members: Sequence[Member]) -> Markup:
         tag(
             "button",
             tables.swatch(m),
-            tag("span", f"{m.letter}  {m.name}" if m.letter else m.name),
+            tag("span", m.title),
             type="button",
             aria_pressed="true",
             data_switch=m.number,
@@ -229,7 +249,9 @@ def _numbers(comparison: Comparison) -> Markup:
         tables.all_figures(comparison, tables.COST, "What it cost the machine"),
     )
     return _section(
-        "All figures", tag("details", tag("summary", "Tables"), *every, tables.theory(comparison), open=True), class_="numbers"
+        "All figures",
+        tag("details", tag("summary", "Tables"), *every, tables.theory(comparison), open=True),
+        class_="numbers",
     )
 
 
@@ -254,7 +276,10 @@ def _circumstances(comparison: Comparison) -> Markup:
 def _footer(comparison: Comparison) -> Markup:
     ladder = comparison.ladder
     loads = f"From {clients(ladder[0])} to {ladder[-1]:,}. " if len(ladder) > 1 else ""
-    return tag("footer", tag("p", f"{loads}Made by eitherway on the machine that it describes; another machine gives other figures."))
+    return tag(
+        "footer",
+        tag("p", f"{loads}Made by eitherway on the machine that it describes; another machine gives other figures."),
+    )
 
 
 def _span(seconds: float) -> str:
@@ -264,4 +289,4 @@ def _span(seconds: float) -> str:
 
 
 def _asset(name: str) -> Markup:
-    return Markup((files("eitherway.lab") / name).read_text(encoding="utf-8"))
+    return Markup((files("eitherway.lab.report") / name).read_text(encoding="utf-8"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from eitherway.lab import findings
-from eitherway.lab.charts import marker
-from eitherway.lab.figures import Member
-from eitherway.lab.markup import Markup, joined, plain, tag
+from eitherway.lab.report.charts import marker
+from eitherway.lab.report.figures import Member
+from eitherway.lab.report.markup import Markup, joined, plain, tag
 from eitherway.lab.results import Comparison, Configuration, Point
 from eitherway.lab.units import clients, duration, number, percent, size
 
@@ -18,7 +18,7 @@ Column = tuple[str, Callable[[Point], str]]
 
 
 def contenders(comparison: Comparison, members: Sequence[Member]) -> Markup:
-    """One line for each configuration: what its model is, and what it did at the common load; failures with their reason."""
+    """A line for each configuration: what its model is, and what it did at the common load, or why it failed."""
     load = findings.common_load(comparison)
     fastest = max((p.throughput.middle for c in comparison.configurations if (p := _at(c, load))), default=0.0)
     by_name = {m.name: m for m in members}
@@ -78,12 +78,14 @@ def _percentile(name: str) -> Callable[[Point], str]:
 
 def _throughput(point: Point) -> str:
     value = point.throughput
-    mark = " (client’s limit)" if point.client_limited else ""
+    mark = " (the client's limit)" if point.client_limited else ""
     return f"{number(value.middle)} [{number(value.low)}–{number(value.high)}]{mark}"
 
 
 def _not_good(point: Point) -> str:
-    return ", ".join(f"{count:,} × {status}" for status, count in point.statuses.items() if not 200 <= status < 300) or "0"
+    return (
+        ", ".join(f"{count:,} × {status}" for status, count in point.statuses.items() if not 200 <= status < 300) or "0"
+    )
 
 
 def _errors(point: Point) -> str:
@@ -172,9 +174,13 @@ def theory(comparison: Comparison) -> Markup | None:
         )
         for c, p in found
     ]
-    head = tag("tr", [tag("th", title, scope="col", class_="prose" if title == titles[-1] else None) for title in titles])
+    head = tag(
+        "tr", [tag("th", title, scope="col", class_="prose" if title == titles[-1] else None) for title in titles]
+    )
     return _scrolled("Theory beside measurement", tag("table", tag("thead", head), tag("tbody", rows)))
 
 
 def facts(values: Mapping[str, str]) -> Markup:
-    return tag("dl", joined(tag("div", tag("dt", key), tag("dd", value)) for key, value in values.items()), class_="facts")
+    return tag(
+        "dl", joined(tag("div", tag("dt", key), tag("dd", value)) for key, value in values.items()), class_="facts"
+    )
