@@ -128,7 +128,9 @@ def _of_saturation(configurations: Sequence[Configuration]) -> str:
     if not full:
         return ""
     if len({at for _, at in full}) == 1:
-        who = "it" if len(configurations) == 1 else listing([name for name, _ in full])
+        who = listing([name for name, _ in full])
+        if len(full) == len(configurations):
+            who = "it" if len(full) == 1 else "any"
         return f"From {clients(full[0][1])} on, more of them bring nothing to {who}."
     full.sort(key=lambda each: each[1])
     if len(full) > _NAMED:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from eitherway.lab import findings
+from eitherway.lab.report.bars import Row, bar_chart
 from eitherway.lab.report.charts import Axis, Curve, Dot, Frame, Line, fitted, line_chart
 from eitherway.lab.report.figures import NARROW, WIDE, Figure, Member, Panel, Said
 from eitherway.lab.report.markup import Markup
@@ -42,21 +43,20 @@ def throughput(comparison: Comparison, members: Sequence[Member]) -> Figure:
     )
     finding = findings.of_throughput(comparison)
     panels = [_panel(members, name, "Throughput", y, _rates, _rate_told, finding) for name, y in scales]
+    name, question = "throughput", "How many requests are answered?"
+    if not _over_loads(members):
+        return Figure(name, question, "Requests a second, and the interval: longer is better.", tuple(panels[:1]))
     keys = [_BAND, *([_THEORY] if predicted else []), ("ring", "full: more clients bring nothing")]
     if any(p.client_limited for m in members for p in m.points):
         keys.append(("hollow", "the measuring client was the limit: not used in the verdict"))
     middles = [each.middle for each in measured if each.middle > 0]
-    return Figure(
-        "throughput",
-        "How many requests are answered?",
-        "To the right there are more clients at the same time. A line that rises has room left; a flat one is full.",
-        tuple(panels),
-        1 if middles and max(middles) > _LOG_FROM * min(middles) else 0,
-        tuple(keys),
-    )
+    first = 1 if middles and max(middles) > _LOG_FROM * min(middles) else 0
+    about = "To the right there are more clients at the same time. A line that rises has room left; a flat one is full."
+    return Figure(name, question, about, tuple(panels), first, tuple(keys))
 
 
-def latency(comparison: Comparison, members: Sequence[Member]) -> Figure:
+def latency(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
+    """None where no percentile was kept."""
     there = {name: each for m in members for p in m.points for name, each in p.latency.items()}
     names = [name for name in _PERCENTILES if name in there]
     spans = [p.latency[name] for m in members for p in m.points for name in names if name in p.latency]
@@ -75,13 +75,11 @@ def latency(comparison: Comparison, members: Sequence[Member]) -> Figure:
         means = Logarithmic.over([p.mean_latency for m in members for p in m.points])
         y = Axis(means, "mean of all requests", duration)
         panels.append(_panel(members, "mean, with theory", "Mean latency", y, _means, _mean_told, finding))
-    return Figure(
-        "latency",
-        "How long does a request take?",
-        "Lower is better. The median (p50) is the usual request; p99 is the slow one in a hundred that somebody gets.",
-        tuple(panels),
-        keys=(("line", "p50, or what is chosen"), ("dotted", "p99"), _BAND),
+    about = (
+        "Less is better. The median (p50) is the usual request; p99 is the slow one in a hundred that somebody gets."
     )
+    keys = (("line", "p50, or what is chosen"), ("dotted", "p99"), _BAND) if _over_loads(members) else ()
+    return [Figure("latency", "How long does a request take?", about, tuple(panels), keys=keys)] if panels else []
 
 
 def memory(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
@@ -106,18 +104,42 @@ def _panel(
 ) -> Panel:
     curves = [(member, curve(member)) for member in members]
     loads = sorted({int(dot.x) for _, drawn in curves for dot in drawn.dots})
+    said = {load: _said(load, curves, told) for load in loads}
+    if len(loads) == 1:
+        return _bars(choice, f"{what} at {clients(loads[0])}", loads[0], curves, said[loads[0]], finding)
     x = Axis(Logarithmic.at(loads), _BY_LOAD, number)
 
     def chart(frame: Frame, labels: Sequence[str]) -> Markup:
         lines = [Line(m.number, m.slot, label, drawn) for (m, drawn), label in zip(curves, labels, strict=True)]
         return line_chart(fitted(frame, labels), f"{what} over {_BY_LOAD}", lines, x, y)
 
-    rows: list[Said] = []
-    for load in loads:
-        here = sorted((-dot.y, m.number, m) for m, drawn in curves for dot in drawn.dots if dot.x == load)
-        rows.append([(m.number, *told(p)) for _, _, m in here if (p := m.configuration.at(load))])
     wide, narrow = chart(_WIDE_FRAME, [m.short for m in members]), chart(_NARROW_FRAME, [m.shortest for m in members])
-    return Panel(choice, wide, narrow, finding, [clients(load) for load in loads], rows)
+    return Panel(choice, wide, narrow, finding, [clients(load) for load in loads], list(said.values()))
+
+
+def _said(load: int, curves: Sequence[tuple[Member, Curve]], told: Told) -> Said:
+    """What hovering tells at a load, in the order of the lines, the upmost first."""
+    here = [(-dot.y, m) for m, drawn in curves for dot in drawn.dots if dot.x == load]
+    here.sort(key=lambda each: each[0])
+    return [(m.number, *told(p)) for _, m in here if (p := m.configuration.at(load))]
+
+
+def _bars(
+    choice: str, label: str, load: int, curves: Sequence[tuple[Member, Curve]], said: Said, finding: str
+) -> Panel:
+    """Of a single load there is no line to draw."""
+    values = {number: (value, more) for number, value, more in said}
+    rows = [
+        Row(m.number, m.slot, m.title, " · ".join(filter(None, values[m.number])), (drawn.dots[0].y,))
+        for m, drawn in curves
+        if m.number in values
+    ]
+    charts = bar_chart(WIDE, label, rows), bar_chart(NARROW, label, rows)
+    return Panel(choice, *charts, finding, [clients(load)] * len(rows), [[(r.number, *values[r.number])] for r in rows])
+
+
+def _over_loads(members: Sequence[Member]) -> bool:
+    return len({p.concurrency for m in members for p in m.points}) > 1
 
 
 # ---- curves of one configuration, and what hovering tells of one point ----

@@ -61,7 +61,7 @@ def _main(comparison: Comparison, members: Sequence[Member], drawn: Sequence[Fig
             _hero(comparison),
             _section("What was compared", _intro(comparison, members), tables.contenders(comparison, members)),
             _charts(members, drawn) if drawn else None,
-            _numbers(comparison),
+            _numbers(comparison) if comparison.ladder else None,
             _circumstances(comparison),
             _data(members, drawn),
         )
@@ -84,7 +84,7 @@ def _header(comparison: Comparison) -> Markup:
 def _incomplete(comparison: Comparison) -> str:
     missing = [c.name for c in comparison.configurations if not c.failure and len(c.points) < len(comparison.ladder)]
     said = "Incomplete: the run was stopped before its end. The page shows what was measured until then"
-    return f"{said}; {listing(missing)} {'lacks' if len(missing) == 1 else 'lack'} loads." if missing else f"{said}."
+    return f"{said}; loads are missing from {listing(missing)}." if missing else f"{said}."
 
 
 def _hero(comparison: Comparison) -> Markup:
@@ -140,7 +140,7 @@ def _section(title: str, *content: object, class_: str | None = None) -> Markup:
 def _figures(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
     return [
         curves.throughput(comparison, members),
-        curves.latency(comparison, members),
+        *curves.latency(comparison, members),
         *rows.distribution(comparison, members),
         *rows.time(comparison, members),
         *rows.yields(comparison, members),

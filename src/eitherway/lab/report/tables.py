@@ -50,7 +50,8 @@ def _contender(
         why = tag("div", tag("b", "not ranked: "), configuration.failure, class_="why")
         return tag("li", who, why, class_="failed")
     if point is None:
-        return tag("li", who, tag("div", "not measured at this load", class_="why"), class_="failed")
+        unmeasured = "not measured at this load" if configuration.points else "not measured"
+        return tag("li", who, tag("div", unmeasured, class_="why"), class_="failed")
     share = plain(100 * point.throughput.middle / fastest) if fastest else "0"
     slot = f" s{member.slot}" if member else ""
     fill = tag("i", style=f"width:{share}%", class_="fill")
