@@ -9,7 +9,7 @@ from math import isfinite
 from eitherway.lab.report.markup import Markup, joined, plain, tag
 from eitherway.lab.report.scales import Scale, spread
 
-_LETTER = 6.6  # about the width of a letter
+_LETTER = 7.2  # about the width of a letter
 _LABEL_LETTER = 7.4  # of a label, which is bold
 _LINE = 15.0  # the distance between two labels
 _RING = 9.0
