@@ -60,6 +60,15 @@ def test_a_small_difference_is_a_percentage() -> None:
     assert "25 % more than gevent" in findings.of_throughput(comparison((one, other)))
 
 
+def test_a_single_round_has_no_interval_so_a_tenth_is_no_difference() -> None:
+    one, other = (configuration(name, 0.0, cpu, 1) for name, cpu in (("sync", 0.01), ("gevent", 0.0105)))
+    exact = [
+        replace(c, points=tuple(replace(p, throughput=interval(p.throughput.middle, 0.0)) for p in c.points))
+        for c in (one, other)
+    ]
+    assert "no difference you could see" in findings.of_throughput(comparison(tuple(exact)))
+
+
 def test_one_configuration_is_not_compared() -> None:
     said = findings.of_throughput(comparisons.alone())
     assert said.startswith("At 1,000 clients gevent answers 2,500 requests a second.")
@@ -185,3 +194,11 @@ def test_evenness_is_the_ratio_of_the_late_to_the_middle() -> None:
     said = findings.of_distribution(comparison((one, other)), 100)
     assert said.startswith("At 100 clients sync treats requests most alike")
     assert "With threads that is 3.2 times" in said
+
+
+def test_a_latency_that_was_reckoned_says_nothing_of_evenness() -> None:
+    made = comparisons.engines()
+    sync, *others = made.configurations
+    points = (*sync.points[:3], replace(sync.points[3], histogram=(), note="reckoned"))
+    said = findings.of_distribution(comparison((replace(sync, points=points), *others)), 1000)
+    assert "uvloop treats requests most alike" in said and said.endswith("No distribution was recorded of sync.")

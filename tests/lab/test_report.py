@@ -12,6 +12,7 @@ import pytest
 from comparisons import NASTY, SAMPLES
 
 from eitherway.lab.report import render
+from eitherway.lab.results import Verdict
 from eitherway.lab.terminal import plain, print_comparison
 
 MOST_BYTES = 500_000
@@ -86,6 +87,27 @@ def test_the_page_has_the_whole_story() -> None:
     for configuration in made.configurations:
         assert configuration.command in text
         assert configuration.prediction and configuration.prediction.model in text
+
+
+def test_notes_of_points_are_told_once_with_where_they_hold() -> None:
+    made = comparisons.engines()
+    first, second, *others = made.configurations
+    noted = tuple(comparisons.replace(p, note="the queue did not settle") for p in first.points[2:])
+    first = comparisons.replace(first, points=(*first.points[:2], *noted))
+    second = comparisons.replace(second, points=(*second.points[:3], noted[-1]))
+    text = "".join(Outline(render(comparisons.replace(made, configurations=(first, second, *others)))).text)
+    assert "the queue did not settle (sync at 100 and 1,000; threads at 1,000)" in text
+
+
+def test_the_verdict_s_command_is_told_once_and_apart() -> None:
+    command = "eitherway serve shop:app --engine gevent"
+    said = (f"Take gevent: it answers most; start it with `{command}`.", "With `--workers 2` there may be more.")
+    made = comparisons.replace(comparisons.engines(), verdict=Verdict(said, "gevent", command, "clear"))
+    page = render(made)
+    hero = page[page.index('class="hero"') : page.index("What was compared")]
+    assert re.sub("<.*?>", "", hero).count(command) == 1 and "Take gevent: it answers most." in hero
+    assert "With <code><span>--workers</span> <span>2</span></code> there may be more." in hero
+    assert "Take gevent: it answers most.\n" in plain(made) and plain(made).endswith(f"\n    {command}")
 
 
 def luminance(colour: str) -> float:

@@ -61,6 +61,7 @@ class Point:
     errors: Mapping[str, int]  # what happened to connections ("refused", "reset", "timeout", ...)
     client_limited: bool  # the load generator was the limit: not used in the verdict
     cost: Cost
+    note: str = ""  # what to know of this point: how its latency was found where the queue could not settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class Configuration:
     prediction: Prediction | None = None
     failure: str = ""  # why it is not ranked: it could not start, answered wrong, crashed
     startup: float = 0.0
+    interface: str = ""  # "wsgi" or "asgi", as the server found it
+    pool: int = 0  # database connections that the application may open; 0: it has no pool
 
     def at(self, concurrency: int) -> Point | None:
         return next((p for p in self.points if p.concurrency == concurrency), None)

@@ -85,7 +85,7 @@ def _row(configuration: Configuration, high: int | None, loads: Sequence[int]) -
 
 def _rate(rate: Interval) -> str:
     """The interval as a share of the middle: the farther of its two ends."""
-    if not rate.middle:
+    if not rate.middle or rate.low == rate.high:
         return number(rate.middle)
     return f"{number(rate.middle)} ±{percent(max(rate.high - rate.middle, rate.middle - rate.low) / rate.middle)}"
 
@@ -115,7 +115,7 @@ def _verdict(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
     if verdict is None:
         return [*lines, "No verdict."]
-    lines += [*verdict.sentences]
+    lines += findings.verdict_sentences(verdict)
     if verdict.confidence:
         lines.append(f"How sure: {verdict.confidence}.")
     if verdict.command:

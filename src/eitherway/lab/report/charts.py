@@ -51,7 +51,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A measured value and its interval. Hollow: the client was the limit."""
+    """A measured value and its interval. Hollow: not to be relied on."""
 
     x: float
     y: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from eitherway.lab import findings
@@ -78,8 +79,12 @@ def latency(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
     about = (
         "Less is better. The median (p50) is the usual request; p99 is the slow one in a hundred that somebody gets."
     )
-    keys = (("line", "p50, or what is chosen"), ("dotted", "p99"), _BAND) if _over_loads(members) else ()
-    return [Figure("latency", "How long does a request take?", about, tuple(panels), keys=keys)] if panels else []
+    keys = [("line", "p50, or what is chosen"), ("dotted", "p99"), _BAND] if _over_loads(members) else []
+    if any(p.note for m in members for p in m.points):
+        keys.append(("hollow", "reckoned, not measured: see the notes"))
+    return (
+        [Figure("latency", "How long does a request take?", about, tuple(panels), keys=tuple(keys))] if panels else []
+    )
 
 
 def memory(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
@@ -129,13 +134,15 @@ def _bars(
 ) -> Panel:
     """Of a single load there is no line to draw."""
     values = {number: (value, more) for number, value, more in said}
-    rows = [
-        Row(m.number, m.slot, m.title, " · ".join(filter(None, values[m.number])), (drawn.dots[0].y,))
-        for m, drawn in curves
-        if m.number in values
-    ]
-    charts = bar_chart(WIDE, label, rows), bar_chart(NARROW, label, rows)
-    return Panel(choice, *charts, finding, [clients(load)] * len(rows), [[(r.number, *values[r.number])] for r in rows])
+    here = [(m, drawn.dots[0].y) for m, drawn in curves if m.number in values]
+
+    def chart(width: float) -> Markup:
+        wide = width == WIDE
+        rows = [Row(m.number, m.slot, m.title(wide), " · ".join(filter(None, values[m.number])), (y,)) for m, y in here]
+        return bar_chart(width, label, rows)
+
+    told: list[Said] = [[(m.number, *values[m.number])] for m, _ in here]
+    return Panel(choice, chart(WIDE), chart(NARROW), finding, [clients(load)] * len(here), told)
 
 
 def _over_loads(members: Sequence[Member]) -> bool:
@@ -155,7 +162,7 @@ def _rate_told(point: Point) -> tuple[str, str]:
 
 
 def _percentiles(name: str, second: str, member: Member) -> Curve:
-    dots = tuple(_dot(p, p.latency[name]) for p in member.points if name in p.latency)
+    dots = tuple(_reckoned(p, p.latency[name]) for p in member.points if name in p.latency)
     late = tuple((p.concurrency, p.latency[second].middle) for p in member.points if second in p.latency)
     return Curve(dots, dotted=late)
 
@@ -168,7 +175,7 @@ def _latency_told(name: str, second: str, point: Point) -> tuple[str, str]:
 
 
 def _means(member: Member) -> Curve:
-    dots = tuple(_exactly(p, p.mean_latency) for p in member.points)
+    dots = tuple(_reckoned(p, Interval(*[p.mean_latency] * 3)) for p in member.points)
     return Curve(dots, dashed=_predicted(member, "latency"))
 
 
@@ -186,6 +193,11 @@ def _size_told(point: Point) -> tuple[str, str]:
 
 def _dot(point: Point, value: Interval) -> Dot:
     return Dot(point.concurrency, value.middle, value.low, value.high, point.client_limited)
+
+
+def _reckoned(point: Point, value: Interval) -> Dot:
+    """A latency: with a note, it was not measured."""
+    return replace(_dot(point, value), hollow=point.client_limited or bool(point.note))
 
 
 def _exactly(point: Point, value: float) -> Dot:

@@ -33,9 +33,10 @@ class Member:
     def name(self) -> str:
         return self.configuration.name
 
-    @property
-    def title(self) -> str:
-        return f"{self.letter}  {self.name}" if self.letter else self.name
+    def title(self, wide: bool) -> str:
+        """The name, after its letter where that is used."""
+        label = self.short if wide else self.shortest
+        return f"{label}  {self.name}" if self.letter == label else self.name
 
     @property
     def points(self) -> list[Point]:

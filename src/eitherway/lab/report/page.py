@@ -26,11 +26,6 @@ _METHOD = (
     "request when the last was answered."
 )
 _UNITS = re.compile(r"(?<=\d) (?=(?:[mµn]?s|[kMG]?B|%|clients?|times)\b|%)")
-_CONFIDENCE = {
-    "clear": "clear: the intervals are far apart",
-    "likely": "likely: the intervals are close",
-    "no difference you could see": "no difference you could see: the intervals overlap",
-}
 
 
 def render(comparison: Comparison) -> str:
@@ -96,30 +91,43 @@ def _hero(comparison: Comparison) -> Markup:
             else "No verdict was reached."
         )
         return tag("section", tag("p", why, class_="answer"), class_="hero", aria_label="Verdict")
-    first, rest = (
-        (verdict.sentences[0], verdict.sentences[1:]) if verdict.sentences else ("No verdict was reached.", ())
-    )
-    sure = _CONFIDENCE.get(verdict.confidence, verdict.confidence)
+    first, *rest = findings.verdict_sentences(verdict) or ("No verdict was reached.",)
+    sure = verdict.confidence
     return tag(
         "section",
         tag("h2", "The verdict", class_="kicker"),
         tag("p", _prose(first), class_="answer"),
-        tag("p", _prose(" ".join(rest)), class_="reasons") if rest else None,
+        tag("ul", [tag("li", _prose(sentence)) for sentence in rest], class_="reasons") if rest else None,
         _command(verdict.command) if verdict.command else None,
-        tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {verdict.confidence}") if sure else None,
+        tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {sure}") if sure else None,
         class_="hero",
     )  # fmt: skip
 
 
 def _command(command: str) -> Markup:
     button = tag("button", "Copy", type="button", class_="copy", hidden=True)
-    words = [joined((" " if index else None, tag("span", word))) for index, word in enumerate(command.split(" "))]
-    return tag("div", tag("pre", tag("code", words)), button, class_="command")
+    return tag("div", tag("pre", _code(command)), button, class_="command")
 
 
-def _prose(said: str) -> str:
-    """A figure and its unit stay in one line."""
-    return _UNITS.sub("\u00a0", said)
+def _code(command: str) -> Markup:
+    """In which a line may end between words, but not within an option."""
+    words = command.split(" ")
+    return tag("code", [joined((" " if index else None, tag("span", word))) for index, word in enumerate(words)])
+
+
+def _prose(said: str, members: Sequence[Member] = ()) -> Markup:
+    """A sentence: figures stay with their units, code in backticks is code, and configurations wear their colour."""
+    slots = {member.name: member.slot for member in members}
+    names = "|".join(re.escape(name) for name in sorted(slots, key=len, reverse=True))
+    found = []
+    for part in re.split(rf"(`[^`]+`|(?<!\w)(?:{names})(?!\w))" if names else "(`[^`]+`)", said):
+        if part in slots:
+            found.append(tag("b", part, class_=f"s{slots[part]}"))
+        elif len(part) > 2 and part[0] == part[-1] == "`":
+            found.append(_code(part[1:-1]))
+        else:
+            found.append(joined([_UNITS.sub("\N{NO-BREAK SPACE}", part)]))
+    return joined(found)
 
 
 def _intro(comparison: Comparison, members: Sequence[Member]) -> Markup:
@@ -149,7 +157,9 @@ def _figures(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
 
 
 def _charts(members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:
-    return _section("How they did", _legend(members), joined(_figure(figure) for figure in drawn), class_="charts")
+    return _section(
+        "How they did", _legend(members), joined(_figure(figure, members) for figure in drawn), class_="charts"
+    )
 
 
 def _legend(members: Sequence[Member]) -> Markup:
@@ -158,7 +168,7 @@ def _legend(members: Sequence[Member]) -> Markup:
         tag(
             "button",
             tables.swatch(m),
-            tag("span", m.title),
+            tag("span", tables.title(m)),
             type="button",
             aria_pressed="true",
             data_switch=m.number,
@@ -170,7 +180,7 @@ def _legend(members: Sequence[Member]) -> Markup:
     return tag("div", buttons, hint, class_="legend", role="group", aria_label="Configurations; press to hide or show")
 
 
-def _figure(figure: Figure) -> Markup:
+def _figure(figure: Figure, members: Sequence[Member]) -> Markup:
     several_panels = len(figure.panels) > 1
     name = f"choice-{figure.name}"
     choices = [
@@ -180,7 +190,7 @@ def _figure(figure: Figure) -> Markup:
         )
         for index, panel in enumerate(figure.panels)
     ]
-    panels = [_panel(figure, index, panel) for index, panel in enumerate(figure.panels)]
+    panels = [_panel(f"{figure.name}-{index}", panel, members) for index, panel in enumerate(figure.panels)]
     return tag(
         "figure",
         tag("h3", figure.title),
@@ -192,12 +202,12 @@ def _figure(figure: Figure) -> Markup:
     )
 
 
-def _panel(figure: Figure, index: int, panel: Panel) -> Markup:
+def _panel(name: str, panel: Panel, members: Sequence[Member]) -> Markup:
     charts = (tag("div", panel.wide, class_="wide"), tag("div", panel.narrow, class_="narrow"))
     return tag(
         "div",
-        tag("div", charts, class_="chart", data_figure=f"{figure.name}-{index}"),
-        tag("figcaption", _prose(panel.finding)),
+        tag("div", charts, class_="chart", data_figure=name),
+        tag("figcaption", _prose(panel.finding, members)),
         class_="panel",
     )
 
@@ -256,14 +266,15 @@ def _numbers(comparison: Comparison) -> Markup:
 
 
 def _circumstances(comparison: Comparison) -> Markup:
+    notes = [*comparison.notes, *_notes_of_points(comparison)]
     commands = [(c.name, c.command) for c in comparison.configurations if c.command]
     started = [tag("li", tag("b", name), tag("code", command)) for name, command in commands]
     return _section(
         "Circumstances",
         tag("h3", "Repeat it"),
         _command(comparison.command),
-        tag("h3", "Notes") if comparison.notes else None,
-        tag("ul", [tag("li", note) for note in comparison.notes], class_="notes") if comparison.notes else None,
+        tag("h3", "Notes") if notes else None,
+        tag("ul", [tag("li", _prose(note)) for note in notes], class_="notes") if notes else None,
         tag("div",
             tag("div", tag("h3", "Machine"), tables.facts(comparison.machine)),
             tag("div", tag("h3", "Versions"), tables.facts(comparison.versions)), class_="pair"),
@@ -271,6 +282,19 @@ def _circumstances(comparison: Comparison) -> Markup:
         tag("ul", started, class_="commands"),
         class_="circumstances",
     )  # fmt: skip
+
+
+def _notes_of_points(comparison: Comparison) -> list[str]:
+    """One for each note, with where it holds."""
+    where: dict[str, dict[str, list[str]]] = {}
+    for configuration in comparison.configurations:
+        for point in configuration.points:
+            if point.note:
+                where.setdefault(point.note, {}).setdefault(configuration.name, []).append(f"{point.concurrency:,}")
+    return [
+        f"{note} ({'; '.join(f'{name} at {listing(loads)}' for name, loads in found.items())})"
+        for note, found in where.items()
+    ]
 
 
 def _footer(comparison: Comparison) -> Markup:

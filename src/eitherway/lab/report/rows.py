@@ -41,9 +41,9 @@ def _distribution_at(load: int, comparison: Comparison, members: Sequence[Member
     here = [(m, p) for m in members if (p := m.configuration.at(load)) and p.histogram]
     scale = Logarithmic.over([end for _, p in here for end in _reach(p)])
     axis = Axis(scale, "time until the answer", duration)
-    hills = [Hill(_row(m, _percentiles_told(p)), p.histogram, _percentiles(p)) for m, p in here]
 
     def chart(width: float) -> Markup:
+        hills = [Hill(_row(m, width, _percentiles_told(p)), p.histogram, _percentiles(p)) for m, p in here]
         return distribution_chart(width, f"Distribution of latencies at {clients(load)}", hills, scale, axis)
 
     places = stations(scale)
@@ -75,15 +75,19 @@ def time(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
 def _time_at(load: int, comparison: Comparison, members: Sequence[Member]) -> Panel:
     at = [(m, p) for m in members if (p := m.configuration.at(load)) and p.mean_latency > 0]
     here = [(m, findings.split(m.configuration, p)) for m, p in at]
-    rows, told = [], list[Said]()
-    for member, found in here:
-        values = (found.queue, found.cpu, found.waiting)
-        shares = tuple(percent(value / found.total) for value in values)
-        rows.append(_row(member, duration(found.total), values, shares))
-        parts = [(-1, duration(value), name) for value, (_, name) in zip(values, _PARTS, strict=True)]
-        told.append([(member.number, duration(found.total), ""), *parts])
+    told: list[Said] = [
+        [
+            (m.number, duration(found.total), ""),
+            *((-1, duration(value), name) for value, (_, name) in zip(found.parts, _PARTS, strict=True)),
+        ]
+        for m, found in here
+    ]
 
     def chart(width: float) -> Markup:
+        rows = [
+            _row(m, width, duration(found.total), found.parts, tuple(percent(v / found.total) for v in found.parts))
+            for m, found in here
+        ]
         return stacked_chart(
             width, f"Where a request's time goes at {clients(load)}", rows, [name for name, _ in _PARTS]
         )
@@ -107,15 +111,18 @@ def _yield(
     best = [(m, p) for m in members if (p := m.configuration.best or m.points[-1]) and value(p) > 0]
     if not best:
         return []
-    rows = [_row(m, number(value(p)), (value(p),)) for m, p in best]
+
+    def chart(width: float) -> Markup:
+        return bar_chart(width, title, [_row(m, width, number(value(p)), (value(p),)) for m, p in best])
+
     told: list[Said] = [[(m.number, number(value(p)), f"at {clients(p.concurrency)}")] for m, p in best]
     heads = ["requests a second"] * len(best)
-    panel = Panel("", bar_chart(HALF, title, rows), bar_chart(NARROW, title, rows), finding, heads, told)
+    panel = Panel("", chart(HALF), chart(NARROW), finding, heads, told)
     return [Figure(name, title, about, (panel,), half=True)]
 
 
-def _row(member: Member, said: str, values: tuple[float, ...] = (), inside: tuple[str, ...] = ()) -> Row:
-    return Row(member.number, member.slot, member.title, said, values, inside)
+def _row(member: Member, width: float, said: str, values: tuple[float, ...] = (), inside: tuple[str, ...] = ()) -> Row:
+    return Row(member.number, member.slot, member.title(wide=width != NARROW), said, values, inside)
 
 
 def _percentiles(point: Point) -> tuple[float, ...]:

@@ -34,6 +34,12 @@ def contenders(comparison: Comparison, members: Sequence[Member]) -> Markup:
     return tag("ul", head, rows, class_="contenders")
 
 
+def title(member: Member) -> Markup:
+    """The name, after its letter; on a wide page only where the wide charts use the letter too."""
+    letter = tag("span", member.letter, class_="letter" if member.short == member.letter else "letter on-narrow")
+    return joined((letter if member.letter else None, member.name))
+
+
 def swatch(member: Member | None) -> Markup:
     if member is None:
         return tag("span", class_="swatch")
@@ -44,7 +50,7 @@ def _contender(
     configuration: Configuration, member: Member | None, point: Point | None, fastest: float, new: bool
 ) -> Markup:
     model = findings.MODELS.get(configuration.engine, "") if new else ""
-    name = tag("b", f"{member.letter}  " if member and member.letter else "", configuration.name)
+    name = tag("b", title(member) if member else configuration.name)
     who = tag("div", swatch(member), tag("div", name, tag("small", model) if model else None), class_="who")
     if configuration.failure:
         why = tag("div", tag("b", "not ranked: "), configuration.failure, class_="why")
@@ -80,7 +86,8 @@ def _percentile(name: str) -> Callable[[Point], str]:
 def _throughput(point: Point) -> str:
     value = point.throughput
     mark = " (the client's limit)" if point.client_limited else ""
-    return f"{number(value.middle)} [{number(value.low)}–{number(value.high)}]{mark}"
+    span = "" if value.low == value.high else f" [{number(value.low)}–{number(value.high)}]"
+    return f"{number(value.middle)}{span}{mark}"
 
 
 def _not_good(point: Point) -> str:
@@ -145,16 +152,12 @@ def _listed(comparison: Comparison) -> Sequence[Configuration]:
 
 def _body(configuration: Configuration, columns: Sequence[Column]) -> Markup:
     points = sorted(configuration.points, key=lambda p: p.concurrency)
-    rows = [
-        tag("tr", tag("th", configuration.name, scope="row"), [tag("td", show(point)) for _, show in columns],
-            class_="first" if index == 0 else None)
-        for index, point in enumerate(points)
-    ]  # fmt: skip
+    rows: list[list[Markup]] = [[tag("td", show(point)) for _, show in columns] for point in points]
     if configuration.failure or not points:
         why = configuration.failure or "not measured"
-        name = tag("th", configuration.name, scope="row")
-        rows.append(tag("tr", name, tag("td", why, colspan=str(len(columns)), class_="reason"), class_="first"))
-    return tag("tbody", rows)
+        rows.append([tag("td", why, colspan=str(len(columns)), class_="reason")])
+    rows[0].insert(0, tag("th", configuration.name, scope="rowgroup", rowspan=str(len(rows))))
+    return tag("tbody", [tag("tr", cells) for cells in rows])
 
 
 def theory(comparison: Comparison) -> Markup | None:
@@ -171,7 +174,6 @@ def theory(comparison: Comparison) -> Markup | None:
             tag("td", f"{number(c.best.throughput.middle)} a second" if c.best else _NONE),
             tag("td", percent(p.deviation), class_="off" if p.limit else None),
             tag("td", p.model, tag("strong", f" What limits instead: {p.limit}") if p.limit else None, class_="prose"),
-            class_="first",
         )
         for c, p in found
     ]
