@@ -7,7 +7,8 @@ EitherwayError
 │   ├── EngineError       the engine is missing or cannot run this interface (4)
 │   ├── BindError         an address cannot be listened on (5)
 │   ├── LifespanError     the application refused to start (6)
-│   └── ControlError      a running server cannot be spoken to, or did not do what it was told (1)
+│   ├── ControlError      a running server cannot be spoken to, or did not do what it was told (1)
+│   └── LabError          the lab cannot measure what it was asked to (1)
 ├── RequestRefused        the client's request is answered by the server itself; knows its HTTP status
 ├── ResponseError         the application broke the rules of its response
 ├── BackendError          a backend of the balancer broke the rules of HTTP
@@ -52,6 +53,10 @@ class LifespanError(StartError):
 
 
 class ControlError(StartError):
+    exit_code = 1
+
+
+class LabError(StartError):
     exit_code = 1
 
 

@@ -8,15 +8,15 @@ import os
 import signal
 import sys
 from socket import socket as Socket  # noqa: N812
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from eitherway import __version__, engines
 from eitherway.config import Config
 from eitherway.engines.base import Engine
 from eitherway.errors import ConfigError
-from eitherway.interfaces.base import COLOURS, Interface, describe
+from eitherway.interfaces.base import COLOURS, Interface
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
+from eitherway.net.ending import Ending
 from eitherway.net.listener import Listener, display
 from eitherway.net.poller import Poller
 from eitherway.net.service import Service
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from eitherway.metrics.access_log import AccessLog
 
 logger = logging.getLogger("eitherway.server")
-
-_DRAIN_TICK = 0.05  # seconds between two looks whether all is done
-_LAST_WORDS = 0.5  # seconds that clients get to close their side after the last answer
 
 
 class Worker:
@@ -39,8 +36,6 @@ class Worker:
         self._config = config
         self._sockets = sockets
         self._application = application
-        self._stop_at = float("inf")  # when draining is given up
-        self._quiet_since: float | None = None
         self._signals = 0
 
     def run(self) -> int:
@@ -62,8 +57,8 @@ class Worker:
             collects_bodies=self._engine.collects_bodies,
             access_log=_open_access_log(config),
         )
-        self._service.on_quiet = self._stop_when_quiet
         self._listeners = [Listener(self._service, sock, shared=self.shares_sockets) for sock in self._sockets]
+        self._ending = Ending(self._service, self._listeners, self._engine.stop)
         self._take_signals()
         interface = self._prepare(_join(interface_name, application, self._engine, config, self._service))
         # What is loaded by now lives as long as the process; the collector need not look at it again.
@@ -120,35 +115,10 @@ class Worker:
         self._poller.post(self._drain)
 
     def _drain(self) -> None:
-        if self._service.draining:
-            return
-        logger.info("stopping: %d requests are running", len(self._service.running))
-        self._stop_at = monotonic() + self._config.graceful_timeout
-        for listener in self._listeners:
-            listener.drain()
-        self._service.drain()
-        self._stop_when_quiet()
-
-    def _stop_when_quiet(self) -> None:
-        """Stop as soon as every request is answered and the clients have seen it."""
-        if self._service.busy:
-            self._quiet_since = None
-            return
-        if self._quiet_since is None:
-            self._quiet_since = monotonic()
-        if not self._service.connections or monotonic() - self._quiet_since > _LAST_WORDS:
-            self._engine.stop()
+        self._ending.drain()
 
     def _tick(self) -> float:
-        self._service.sweep()
-        if not self._service.draining:
-            return self._service.sweep_interval
-        self._stop_when_quiet()
-        if monotonic() > self._stop_at:
-            for exchange in list(self._service.running):
-                logger.warning("cut off after %g s of stopping: %s", self._config.graceful_timeout, describe(exchange))
-            self._engine.stop()
-        return _DRAIN_TICK
+        return self._ending.look()
 
 
 def _open_access_log(config: Config) -> AccessLog | None:

@@ -9,6 +9,7 @@ import sys
 
 from eitherway.balancer import run_balancer
 from eitherway.config import Config, parse_bind
+from eitherway.metrics.counters import Scoreboard
 from eitherway.net.listener import display, open_socket
 
 
@@ -19,7 +20,7 @@ def main() -> int:
     config = Config(**{"bind": ("127.0.0.1:0",), **given})
     sockets = [open_socket(parse_bind(bind), config.backlog) for bind in config.bind]
     print(display(sockets[0]), flush=True)
-    return run_balancer(config, sockets, control, None)
+    return run_balancer(config, sockets, control, Scoreboard())
 
 
 if __name__ == "__main__":

@@ -270,4 +270,4 @@ def test_an_answer_that_breaks_off_is_seen_to(start_fleet: Any) -> None:
         assert re.search(rb"content-length: 10\r\n(.|\n)*abc$", client.read_all())
     with ask(fleet) as client:
         assert client.read_all().endswith(b"3\r\nabc\r\n")
-    assert fleet.balancer.snapshot()["bad_gateways"] == 2
+    assert fleet.balancer.snapshot()["tally"]["bad_gateways"] == 2

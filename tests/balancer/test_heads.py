@@ -20,7 +20,7 @@ class FakeChannel:
 
 
 def translate(head: bytes, length: int | None = 0) -> bytes:
-    line, fields = parse_head(head, 8190, 100)
+    line, fields = parse_head(head, 8190, 100, 65536)
     return request_head(Exchange(line, fields, NO_BODY, b"", FakeChannel(), True), length)  # type: ignore[arg-type]
 
 

@@ -75,11 +75,11 @@ class Load:
             connection.close()
 
 
-def get(server: Server, path: str, timeout: float = 20.0) -> tuple[int, bytes]:
+def get(server: Server, path: str, timeout: float = 20.0, method: str = "GET") -> tuple[int, bytes]:
     """One request on a connection of its own; status 0 where the connection was closed without an answer."""
     connection = http.client.HTTPConnection(*server.address, timeout=timeout)
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request(method, path, headers={"Connection": "close"})
         response = connection.getresponse()
         return response.status, response.read()
     except (ConnectionError, http.client.HTTPException):

@@ -72,19 +72,19 @@ def test_a_slot_shows_what_its_worker_counted() -> None:
 
 
 def test_a_long_target_is_cut() -> None:
-    board = c.Scoreboard(2)
+    board = c.Scoreboard(c.FIRST + 1)
     counters = c.Counters(board, board.take(1))
     each = exchange("/" + "x" * 5000)
     counters.began(each, {each})
-    assert len(board.text(1)) == c.TEXT - 1
-    assert board.used == 2
+    assert len(board.text(c.FIRST)) == c.TEXT - 1
+    assert board.used == c.FIRST + 1
 
 
 def test_the_counts_of_the_dead_go_into_the_past() -> None:
-    board = c.Scoreboard(4)
+    board = c.Scoreboard(c.FIRST + 3)
     for _ in range(3):
         slot = board.take(1)
-        assert slot == 1
+        assert slot == c.FIRST
         counters = c.Counters(board, slot)
         each = exchange()
         counters.began(each, {each})
@@ -95,19 +95,19 @@ def test_the_counts_of_the_dead_go_into_the_past() -> None:
     assert view.workers == ()
     assert view.past == view.total
     assert view.total.requests == sum(view.total.request_time) == 3
-    assert board.used == 1
+    assert board.used == c.FIRST
 
 
 def test_slots_are_taken_until_there_is_none() -> None:
-    board = c.Scoreboard(4)
-    assert [board.take(number) for number in range(4)] == [1, 2, 3, 0]
-    board.give_back(2)
-    assert list(board.taken()) == [1, 3]
-    assert board.take(9) == 2
+    board = c.Scoreboard(c.FIRST + 3)
+    assert [board.take(number) for number in range(4)] == [c.FIRST, c.FIRST + 1, c.FIRST + 2, 0]
+    board.give_back(c.FIRST + 1)
+    assert list(board.taken()) == [c.FIRST, c.FIRST + 2]
+    assert board.take(9) == c.FIRST + 1
 
 
 def test_a_child_writes_and_its_parent_reads() -> None:
-    board = c.Scoreboard(4)
+    board = c.Scoreboard(c.FIRST + 3)
     slot = board.take(1)
     pid = os.fork()
     if not pid:
@@ -127,9 +127,9 @@ def serving(board: c.Scoreboard, connections: int) -> memoryview:
 
 
 def test_a_connection_is_left_to_a_sibling_with_fewer_but_not_for_long() -> None:
-    board = c.Scoreboard(4)
+    board = c.Scoreboard(c.FIRST + 3)
     own, other = serving(board, 2), serving(board, 1)
-    siblings = c.Siblings(board, 1, fresh=1.0)
+    siblings = c.Siblings(board, c.FIRST, fresh=1.0)
     now = 1000.0
     assert siblings.leaves_to_others(now)
     assert siblings.leaves_to_others(now + c.PATIENCE / 2)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from socket import socket as Socket  # noqa: N812
 
     from eitherway.config import Config
+    from eitherway.metrics.counters import Scoreboard
 
 
-def run_balancer(config: Config, sockets: list[Socket], control: Socket, scoreboard: Any = None) -> int:
+def run_balancer(config: Config, sockets: list[Socket], control: Socket, scoreboard: Scoreboard) -> int:
     """Balance until the supervisor, at the other end of `control`, says drain, or dies; the exit code.
 
     The listening sockets are closed, but their paths are left: they are the supervisor's.

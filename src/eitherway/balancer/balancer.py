@@ -7,30 +7,29 @@ and draining are the same as in a worker, and "spawn" means to enter the queue. 
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
+import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
-from eitherway.balancer.backend import Backend
+from eitherway.balancer.backend import Backend, BackendConnection
 from eitherway.balancer.forward import RETRY_AFTER, Forward
 from eitherway.balancer.policy import Policy, Verdict
+from eitherway.balancer.tally import Tally
 from eitherway.config import Config
 from eitherway.http.exchange import Exchange
+from eitherway.metrics import counters as c
 from eitherway.metrics.access_log import AccessLog
+from eitherway.metrics.histogram import bucket_of
+from eitherway.net.ending import Ending
 from eitherway.net.listener import Listener
 from eitherway.net.poller import Poller
 from eitherway.net.service import Service
 
 logger = logging.getLogger("eitherway.balancer")
 
-# Upper bounds, in seconds, of the classes that waits in the queue are counted in; the last class is above them all.
-WAIT_BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
-
-_DRAIN_TICK = 0.05  # seconds between two looks whether all is done
-_LAST_WORDS = 0.5  # seconds that clients get to close their side after the last answer
-_LOOK = 0.25  # seconds between two looks at how long workers have been silent, at most
+_LOOK = 0.25  # seconds between two looks at how long workers have been silent, and how old the scoreboard is, at most
 
 _REFUSALS = 16  # requests that are refused between two looks at the workers
 
@@ -55,23 +54,15 @@ class Snapshot:
     connections: int  # of clients
     queued: int
     running: int  # requests in workers
-    dispatched: int  # requests given to a worker, runs again included
-    waited: int  # of those, how many waited in the queue
-    wait_seconds: float  # and for how long altogether
-    waits: tuple[int, ...]  # and by length, see WAIT_BOUNDS
-    refused: int  # 503: the queue was full
-    expired: int  # 503: waited too long
-    dropped: int  # the client left the queue
-    retried: int
-    bad_gateways: int  # 502, or broken off in the middle
-    timed_out: int  # 504
+    waits: tuple[int, ...]  # how long requests have waited in the queue: a histogram (metrics.histogram)
+    tally: Tally
     backends: tuple[BackendSnapshot, ...]
 
 
 class Balancer:
     """Serves on sockets that are open already, until `drain` has come to its end. `tell` speaks to the supervisor."""
 
-    def __init__(self, config: Config, sockets: Iterable[Socket], tell: Tell) -> None:
+    def __init__(self, config: Config, sockets: Iterable[Socket], tell: Tell, board: c.Scoreboard) -> None:
         self.config = config
         self.poller = Poller()
         self.backend_poller = Poller()  # of its own, so that workers can be served before clients
@@ -83,20 +74,17 @@ class Balancer:
             collects_bodies=True,
             access_log=AccessLog(config.access_log, config.access_format) if config.access_log else None,
         )
-        self.service.on_quiet = self._stop_when_quiet
         self.policy: Policy[Forward, Backend] = Policy(config.queue, config.queue_timeout)
         self._backends: dict[int, Backend] = {}
-        self._listeners = [Listener(self.service, sock) for sock in sockets]
+        self._listeners = [Listener(self.service, sock, shared=True) for sock in sockets]
+        self._ending = Ending(self.service, self._listeners, self.stop)
         self._tell = tell
         self._stopped = False
-        self._stop_at = float("inf")  # when draining is given up
-        self._quiet_since: float | None = None
         self._tick_at = self._look_at = 0.0
         self._event_at = float("inf")  # when the queue has to be looked at, though nothing happened
-        self._dispatched = self._waited = self._refused = self._expired = self._dropped = 0
-        self._retried = self._bad_gateways = self._timed_out = 0
-        self._wait_seconds = 0.0
-        self._waits = [0] * (len(WAIT_BOUNDS) + 1)
+        self.counters = self.service.counters = c.Counters(board, c.BALANCER)
+        self.counters.words[c.PID] = os.getpid()
+        self.tally = Tally.load(self.counters.words)
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -111,17 +99,15 @@ class Balancer:
         while not self._stopped:
             turn(self._wait())
 
+    def retire(self) -> None:
+        """End, while another server goes on with the same sockets."""
+        self._tick_at = 0.0
+        self._ending.retire()
+
     def drain(self) -> None:
         """Accept nobody any more, answer what has been asked, then end."""
-        if self.service.draining:
-            return
-        logger.info("balancer: stopping, %d requests are not answered yet", len(self.service.running))
-        self._stop_at = monotonic() + self.config.graceful_timeout
         self._tick_at = 0.0
-        for listener in self._listeners:
-            listener.drain()
-        self.service.drain()
-        self._stop_when_quiet()
+        self._ending.drain()
 
     def stop(self) -> None:
         """End now."""
@@ -134,15 +120,6 @@ class Balancer:
             backend.close()
         self.poller.close()
         self.backend_poller.close()
-
-    def _stop_when_quiet(self) -> None:
-        if self.service.busy:
-            self._quiet_since = None
-            return
-        if self._quiet_since is None:
-            self._quiet_since = monotonic()
-        if not self.service.connections or monotonic() - self._quiet_since > _LAST_WORDS:
-            self.stop()
 
     def _wait(self) -> float:
         """Do what is due; seconds until something will be."""
@@ -162,23 +139,23 @@ class Balancer:
         return max(0.0, due - now)
 
     def _tick(self) -> float:
-        self.service.sweep()
+        interval = min(_LOOK, self._ending.look())
         idle_since = self.poller.now - self.config.keep_alive_timeout / 2
         for backend in self._backends.values():
             backend.close_idle(idle_since)
-        if not self.service.draining:
-            return self.service.sweep_interval
-        self._stop_when_quiet()
-        if monotonic() > self._stop_at:
-            for exchange in list(self.service.running):
-                logger.warning(
-                    "balancer: cut off after %g s of stopping: %s %s",
-                    self.config.graceful_timeout,
-                    exchange.line.method,
-                    exchange.line.uri,
-                )
-            self.stop()
-        return _DRAIN_TICK
+        self._report()
+        return interval
+
+    def _report(self) -> None:
+        """Bring the scoreboard up to date."""
+        counters = self.counters
+        if self._tick_at:
+            counters.loop_lag[bucket_of(max(0.0, monotonic() - self._tick_at))] += 1
+        counters.note_longest(list(self.service.running))
+        counters.words[c.QUEUED] = self.policy.queued
+        counters.words[c.STATE] = c.DRAINING if self.service.draining else c.SERVING
+        self.tally.store(counters.words)
+        counters.flush()
 
     # -- backends -------------------------------------------------------------------------------------------
 
@@ -230,17 +207,17 @@ class Balancer:
         """Run a request now, or put it into the queue, or refuse it."""
         verdict = self.policy.admit(forward, self.poller.now)
         if isinstance(verdict, Backend):
-            self._dispatched += 1
+            self.tally.dispatched += 1
             self._run(forward, verdict)
         elif verdict is Verdict.QUEUED:
             if self.policy.queued == 1:
                 self._event_at = 0.0
             forward.watch()
         else:
-            self._refused += 1
+            self.tally.queue_full += 1
             self.service.warn("queue", "balancer: %d requests wait in the queue: answering 503", self.policy.queued)
             forward.fail(503, "all workers are busy and the queue is full; try again", RETRY_AFTER)
-            if not self._refused % _REFUSALS:
+            if not self.tally.queue_full % _REFUSALS:
                 self._serve_backends(0)
 
     def _run(self, forward: Forward, backend: Backend) -> None:
@@ -271,14 +248,13 @@ class Balancer:
             self._run(forward, backend)
 
     def _count_wait(self, seconds: float) -> None:
-        self._dispatched += 1
-        self._waited += 1
-        self._wait_seconds += seconds
-        self._waits[bisect_left(WAIT_BOUNDS, seconds)] += 1
+        self.tally.dispatched += 1
+        self.tally.waited += 1
+        self.counters.queue_wait[bucket_of(seconds)] += 1
 
     def run_again(self, forward: Forward, reason: str) -> None:
         """A worker was lost with a request that may be run once more; whoever lost it frees the slot next."""
-        self._retried += 1
+        self.tally.retried += 1
         self.service.warn(
             "retry", "balancer: %s %s is run again: %s", forward.method, forward.exchange.line.uri, reason
         )
@@ -287,12 +263,12 @@ class Balancer:
 
     def withdraw(self, forward: Forward) -> bool:
         if self.policy.withdraw(forward):
-            self._dropped += 1
+            self.tally.dropped += 1
             return True
         return False
 
     def on_bad_gateway(self, forward: Forward, backend: Backend, reason: str) -> None:
-        self._bad_gateways += 1
+        self.tally.bad_gateways += 1
         line = forward.exchange.line
         logger.warning("balancer: %s %s in worker %d: %s", line.method, line.uri, backend.id, reason)
 
@@ -300,7 +276,7 @@ class Balancer:
         """Refuse those that have waited too long, and give work to backends that have rested."""
         self.poller.now = now
         for forward in self.policy.expire(now):
-            self._expired += 1
+            self.tally.expired += 1
             self.service.warn(
                 "queue_timeout", "balancer: requests wait longer than %g s: answering 503", self.config.queue_timeout
             )
@@ -313,17 +289,16 @@ class Balancer:
         """Answer for workers that have been silent for too long, and have the supervisor look at them."""
         latest = now - self.config.timeout
         for backend in list(self._backends.values()):
-            for connection in [c for c in backend.connections if c.silent and c.handed_at <= latest]:
-                forward = connection.carrier
-                if not isinstance(forward, Forward):
-                    continue
-                seconds = forward.time_out()
-                line = forward.exchange.line
-                self._timed_out += 1
-                logger.error(
-                    "balancer: worker %d has not answered %s %s for %.1f s", backend.id, line.method, line.uri, seconds
-                )
-                self._tell({"stuck": backend.id, "request": f"{line.method} {line.uri}", "seconds": round(seconds, 3)})
+            for connection in [each for each in backend.connections if each.silent and each.handed_at <= latest]:
+                if isinstance(connection.carrier, Forward):
+                    connection.carrier.time_out()
+
+    def on_timed_out(self, forward: Forward, connection: BackendConnection) -> None:
+        """The worker itself says where it is stuck, if it can; the supervisor sees to that."""
+        self.tally.timed_out += 1
+        line, worker = forward.exchange.line, connection.backend.id
+        seconds = monotonic() - connection.handed_at
+        logger.error("balancer: 504 for %s %s: worker %d had it for %.3g s", line.method, line.uri, worker, seconds)
 
     def snapshot(self) -> Snapshot:
         backends = tuple(
@@ -334,15 +309,7 @@ class Balancer:
             connections=len(self.service.connections),
             queued=self.policy.queued,
             running=sum(b.running for b in backends),
-            dispatched=self._dispatched,
-            waited=self._waited,
-            wait_seconds=self._wait_seconds,
-            waits=tuple(self._waits),
-            refused=self._refused,
-            expired=self._expired,
-            dropped=self._dropped,
-            retried=self._retried,
-            bad_gateways=self._bad_gateways,
-            timed_out=self._timed_out,
+            waits=tuple(self.counters.queue_wait),
+            tally=replace(self.tally),
             backends=backends,
         )

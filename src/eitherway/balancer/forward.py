@@ -199,7 +199,7 @@ class Forward:
         if not head.dated:
             encoded += f.without(exchange.channel.common_fields(), f.SERVER)
         self._body = b""
-        exchange.relay(head.status, encoded, None if head.chunked else head.length)
+        exchange.relay(head.status, (encoded,), None if head.chunked else head.length)
         self.on_data(data, more)
 
     def on_data(self, data: bytes, more: bool) -> None:
@@ -243,31 +243,36 @@ class Forward:
     def on_lost(self, delivered: bool, reason: str) -> None:
         """The connection to the worker broke before the answer was complete."""
         connection, self.connection = self.connection, None
-        exchange = self.exchange
+        assert connection is not None
+        timeout = self.balancer.config.timeout
         verdict = after_loss(
-            begun=exchange.status != 0,
+            begun=self.exchange.status != 0,
             delivered=delivered,
             idempotent=self.method in IDEMPOTENT,
             replayable=not self._streaming,
+            overdue=0 < timeout <= monotonic() - connection.handed_at,
+            alone=connection.backend.slots == 1,
             retries=self.retries,
         )
         if verdict is Verdict.RETRY:
             self.retries += 1
             self.balancer.run_again(self, reason)
-            return
-        if connection is not None:
+        elif verdict is Verdict.TIMED_OUT:
+            self.balancer.on_timed_out(self, connection)
+            self.fail(504, "the worker took too long")
+        else:
             self.balancer.on_bad_gateway(self, connection.backend, reason)
-        self.fail(502, "the worker ended before its answer was complete")
+            self.fail(502, "the worker ended before its answer was complete")
 
     # -- ending ---------------------------------------------------------------------------------------------
 
-    def time_out(self) -> float:
-        """The worker took too long to begin its answer: 504. For how many seconds the worker has had the request."""
+    def time_out(self) -> None:
+        """The worker took too long to begin its answer."""
         connection, self.connection = self.connection, None
         assert connection is not None
+        self.balancer.on_timed_out(self, connection)
         connection.abandon()
         self.fail(504, "the worker took too long")
-        return monotonic() - connection.handed_at
 
     def fail(self, status: int, reason: str, extra: bytes = b"") -> None:
         exchange = self.exchange

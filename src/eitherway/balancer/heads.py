@@ -1,7 +1,7 @@
 """The heads that pass through the balancer: a client's request as a backend gets it, a backend's response as parsed.
 
 Pure functions of bytes. Both sides repeat themselves, so the results are remembered: what is made of a request line
-and of a block of fields beside them, response heads in a small bounded table.
+and of a block of fields beside them, and response heads.
 
 A backend believes what the balancer says of the client. So the fields that say it are never passed on: they are
 written anew, from what the connection and the proxies that are trusted say.
@@ -16,6 +16,7 @@ from eitherway.errors import BackendError
 from eitherway.http import fields as f
 from eitherway.http.exchange import Exchange
 from eitherway.http.h1 import RequestFields, RequestLine
+from eitherway.http.memory import Memory
 
 _KEY = "balancer"  # under which the request line and fields remember what was made of them here
 _HOP_BY_HOP = frozenset(
@@ -28,9 +29,8 @@ _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\
 _BLOCK = re.compile(rb"(?:" + f.TOKEN.pattern + rb":[\t -~\x80-\xff]*\r\n)*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
-_ENTRIES, _LARGEST = 512, 2048
-_responses: dict[bytes, ResponseHead] = {}
-_origins: dict[tuple[str, str], bytes] = {}
+_responses = Memory(entries=512, largest=2048)
+_origins = Memory(entries=512, largest=64)
 
 
 # -- requests -----------------------------------------------------------------------------------------------
@@ -84,9 +84,7 @@ def _nominated(raw: f.Fields) -> set[bytes]:
 
 def _origin(host: str, scheme: str) -> bytes:
     said = f"x-forwarded-for: {host}\r\nx-forwarded-proto: {scheme}\r\n".encode("ascii", "replace")
-    if len(_origins) >= _ENTRIES:
-        _origins.clear()
-    _origins[host, scheme] = said
+    _origins.remember((host, scheme), len(host), said)
     return said
 
 
@@ -118,7 +116,7 @@ class ResponseHead:
 
 def parse_response_head(head: bytes) -> ResponseHead:
     """Parse a whole response head, with its last empty line. Raises BackendError."""
-    known = _responses.get(head)
+    known: ResponseHead | None = _responses.get(head)
     if known is not None:
         return known
     match = _STATUS.match(head)
@@ -128,16 +126,13 @@ def parse_response_head(head: bytes) -> ResponseHead:
         raise BackendError("the response's fields are malformed")
     raw = [_split(line) for line in head[match.end() : -4].split(b"\r\n") if line]
     parsed = _interpret(match[1] == b"1", int(match[2]), match[3] or b"", raw)
-    if len(head) <= _LARGEST and not any(name == b"set-cookie" for name, _ in raw):
-        if len(_responses) >= _ENTRIES:
-            _responses.clear()
-        _responses[head] = parsed
+    _responses.remember(head, len(head), parsed)
     return parsed
 
 
 def _split(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b":")
-    return f.lower_name(name), value.strip(b" \t")
+    return name.lower(), value.strip(b" \t")
 
 
 def _interpret(http_11: bool, status: int, reason: bytes, raw: f.Fields) -> ResponseHead:

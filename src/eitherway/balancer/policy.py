@@ -11,7 +11,9 @@ from collections.abc import Hashable
 from enum import Enum
 from typing import Generic, TypeVar
 
-MOST_RETRIES = 2  # runs of one request after the first: one that kills its worker must not kill them all
+# Runs of one request after the first: one that kills its worker must not kill them all. Where others ran in the same
+# worker it was more likely one of them.
+MOST_RETRIES_ALONE, MOST_RETRIES = 1, 2
 REST = 0.1  # seconds that a backend which cannot be reached is left alone
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 section 9.2.2
@@ -37,15 +39,24 @@ class Verdict(Enum):
     QUEUED = "queued"
     REFUSED = "refused"
     RETRY = "retry"
+    TIMED_OUT = "timed out"
     BAD_GATEWAY = "bad gateway"
     BREAK_OFF = "break off"
 
 
-def after_loss(*, begun: bool, delivered: bool, idempotent: bool, replayable: bool, retries: int) -> Verdict:
-    """The connection to a backend broke. `delivered`: the backend may have read the request, and so have run it."""
+def after_loss(
+    *, begun: bool, delivered: bool, idempotent: bool, replayable: bool, overdue: bool, alone: bool, retries: int
+) -> Verdict:
+    """The connection to a backend broke.
+
+    `delivered`: the backend may have read the request, and so have run it. `overdue`: it has run for too long, which
+    is why it was ended. `alone`: a backend runs one request at a time.
+    """
     if begun:
         return Verdict.BREAK_OFF
-    if replayable and retries < MOST_RETRIES and (idempotent or not delivered):
+    if overdue:
+        return Verdict.TIMED_OUT
+    if replayable and retries < (MOST_RETRIES_ALONE if alone else MOST_RETRIES) and (idempotent or not delivered):
         return Verdict.RETRY
     return Verdict.BAD_GATEWAY
 

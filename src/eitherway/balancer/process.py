@@ -13,13 +13,14 @@ from typing import Any
 from eitherway.balancer.balancer import Balancer
 from eitherway.balancer.control import Control
 from eitherway.config import Config
+from eitherway.metrics.counters import Scoreboard
 
 logger = logging.getLogger("eitherway.balancer")
 
 
-def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Any) -> int:
+def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Scoreboard) -> int:
     channel = Control(control)
-    balancer = Balancer(config, sockets, channel.tell)
+    balancer = Balancer(config, sockets, channel.tell, scoreboard)
     terms = 0
 
     def act(message: Any) -> None:
@@ -29,6 +30,8 @@ def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Any)
             balancer.add(int(message["add"]), str(message["path"]), int(message["slots"]))
         elif "remove" in message:
             balancer.remove(int(message["remove"]))
+        elif message.get("retire"):
+            balancer.retire()
         elif message.get("drain"):
             balancer.drain()
         elif message.get("snapshot"):

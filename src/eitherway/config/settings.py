@@ -74,12 +74,6 @@ class Config:
         "Worker threads, on engine threads, and for WSGI on asyncio and uvloop.",
         check=between(1, 1024),
     )
-    worker_concurrency: int = setting(
-        100,
-        ENGINE,
-        "Requests that the balancer gives to one worker of an async engine at once.",
-        check=between(1, 100_000),
-    )
 
     workers: int = setting(
         1,
@@ -94,6 +88,32 @@ class Config:
         PROCESSES,
         "Who gives requests to workers: our balancer, or the kernel. auto: request for sync and threads.",
         choices=("auto", "request", "kernel"),
+    )
+    worker_concurrency: int = setting(
+        100,
+        PROCESSES,
+        "Requests that the balancer gives a worker of an async engine or gevent at once.",
+        check=between(1, 100_000),
+    )
+    queue: int = setting(
+        1024, PROCESSES, "Most requests that wait in the balancer (else 503).", check=between(0, 1_000_000)
+    )
+    queue_timeout: float = setting(
+        30.0, PROCESSES, "Longest time a request waits in the balancer (else 503).", unit="s", check=PATIENCE
+    )
+    response_buffer: int = setting(
+        MIB,
+        PROCESSES,
+        "How much of an answer the balancer takes ahead of its client, so that the worker is free again.",
+        unit="bytes",
+        check=size_between(0, GIB),
+    )
+    timeout: float = setting(
+        0.0,
+        PROCESSES,
+        "Longest time one request may run (else 504); 0: any.",
+        unit="s",
+        check=time_between(0, 24 * HOUR),
     )
     max_requests: int = setting(
         0, PROCESSES, "Replace a worker after so many requests; 0: never.", check=between(0, 1_000_000_000)
@@ -174,19 +194,6 @@ class Config:
     )
     limit_connections: int = setting(20_000, LIMITS, "Most connections open at once.", check=MANY)
     limit_concurrency: int = setting(4096, LIMITS, "Most requests running or queued at once (else 503).", check=MANY)
-    queue: int = setting(
-        1024,
-        LIMITS,
-        "Most requests that wait in the balancer for a worker (else 503).",
-        check=between(0, 10_000_000),
-    )
-    response_buffer: int = setting(
-        MIB,
-        LIMITS,
-        "How much of an answer the balancer takes ahead of its client, so that the worker is free again.",
-        unit="bytes",
-        check=size_between(0, GIB),
-    )
     limit_keep_alive_requests: int = setting(10_000, LIMITS, "Most requests on one connection.", check=MANY)
 
     head_timeout: float = setting(
@@ -198,16 +205,6 @@ class Config:
     keep_alive_timeout: float = setting(75.0, TIMEOUTS, "Time an idle connection stays open.", unit="s", check=PATIENCE)
     write_timeout: float = setting(
         60.0, TIMEOUTS, "Time a client may take no byte of its answer.", unit="s", check=PATIENCE
-    )
-    queue_timeout: float = setting(
-        30.0, TIMEOUTS, "Time a request may wait in the balancer for a worker (else 503).", unit="s", check=PATIENCE
-    )
-    timeout: float = setting(
-        0.0,
-        TIMEOUTS,
-        "Time a worker may take until it begins its answer (else 504); 0: any.",
-        unit="s",
-        check=time_between(0, 24 * HOUR),
     )
     graceful_timeout: float = setting(
         30.0,

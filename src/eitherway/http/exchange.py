@@ -48,7 +48,7 @@ class Channel(Protocol):
     def stop_waiting(self) -> None: ...
     def end(self, data: bytes, keep_alive: bool) -> None: ...
     def abort(self) -> None: ...
-    def shut(self) -> None: ...
+    def shut(self, last_words: bytes) -> None: ...
     def complain(self, exchange: Exchange, fault: str) -> None: ...
 
 
@@ -230,15 +230,11 @@ class Exchange:
                     common = f.without(common, role)
             lines.append(line)
         first = f.STATUS_LINES.get(status) if not reason else None
-        self._head = (first or f.status_line(status, reason), common, *lines)
-        self._remaining = length
-        self._chunked = False
-        self._bodiless = status in f.NO_BODY or self.line.method == "HEAD"
-        self.status = status
+        self.relay(status, (first or f.status_line(status, reason), common, *lines), length)
 
-    def relay(self, status: int, head: bytes, length: int | None) -> None:
-        """As `start`, with a backend's status line and fields, which the balancer has checked and encoded."""
-        self._head = (head,)
+    def relay(self, status: int, head: tuple[bytes, ...], length: int | None) -> None:
+        """As `start`, with a status line and fields that are checked and encoded already."""
+        self._head = head
         self._chunked = False
         self._remaining = length
         self._bodiless = status in f.NO_BODY or self.line.method == "HEAD"

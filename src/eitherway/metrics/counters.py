@@ -2,7 +2,7 @@
 
 One anonymous mapping, made before the first fork. A slot is a row of 64-bit words and a text; only the process that
 owns it writes it, and everybody may read it. Slot 0 is the past: what dead workers had counted, added up by the
-supervisor. A leaf: imports no room.
+supervisor. Slot 1 is the balancer's. A leaf: imports no room.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ FREE, STARTING, SERVING, DRAINING = range(4)
 STATES = ("free", "starting", "serving", "draining")
 
 # The words of a slot. Those from REQUESTS on only grow, and go into the past when their worker dies.
-STATE, PID, WORKER, STARTED, HEARTBEAT, RUNNING, CONNECTIONS, CAPACITY, NOTED_AT = range(9)
-REQUESTS, ERRORS, REFUSED, BYTES = range(9, 13)
-REQUEST_TIME = 13
+STATE, PID, WORKER, STARTED, HEARTBEAT, RUNNING, CONNECTIONS, CAPACITY, NOTED_AT, QUEUED = range(10)
+REQUESTS, ERRORS, REFUSED, BYTES = range(10, 14)
+REQUEST_TIME = 14
 QUEUE_WAIT = REQUEST_TIME + BUCKETS
 LOOP_LAG = QUEUE_WAIT + BUCKETS
-WORDS = LOOP_LAG + BUCKETS
+EXTRA = LOOP_LAG + BUCKETS
+EXTRA_NAMES = ("dispatched", "waited", "queue_full", "expired", "dropped", "retried", "bad_gateways", "timed_out")
+WORDS = EXTRA + len(EXTRA_NAMES)
 TEXT = 256  # bytes: method and target of the request that has been running longest
 _TEXT_AT = WORDS * 8
 _SIZE = _TEXT_AT + TEXT
 
-SLOTS = 513  # the past, and 512 workers; pages that nobody touches cost nothing
+PAST, BALANCER, FIRST = range(3)  # the slots; from FIRST on they are workers'
+SLOTS = FIRST + 512  # pages that nobody touches cost nothing
 MICROSECONDS = 1_000_000
 PATIENCE = 0.005  # seconds that a connection is left to siblings that have fewer
 
-_COUNTS = struct.Struct(f"={WORDS - REQUESTS}q")
+_COUNTS = struct.Struct(f"={EXTRA - REQUESTS}q")
 
 
 class Scoreboard:
@@ -46,7 +49,7 @@ class Scoreboard:
         self.map = mmap.mmap(-1, slots * _SIZE + 8)  # shared with what is forked
         self._words = memoryview(self.map).cast("q")
         self._used_at = slots * _SIZE // 8
-        self._words[self._used_at] = 1
+        self._words[self._used_at] = FIRST
 
     @property
     def used(self) -> int:
@@ -69,7 +72,7 @@ class Scoreboard:
 
     def taken(self) -> Iterator[int]:
         """The slots of living workers."""
-        for slot in range(1, self.used):
+        for slot in range(FIRST, self.used):
             if self._words[slot * _SIZE // 8 + STATE] != FREE:
                 yield slot
 
@@ -77,7 +80,7 @@ class Scoreboard:
 
     def take(self, worker: int) -> int:
         """Give the lowest free slot, emptied, to a worker that is about to be forked; 0 when all are taken."""
-        for slot in range(1, self.slots):
+        for slot in range(FIRST, self.slots):
             words = self.words(slot)
             if words[STATE] == FREE:
                 self._clear(slot)
@@ -90,14 +93,27 @@ class Scoreboard:
 
     def give_back(self, slot: int) -> None:
         """Add a dead worker's counts to the past, and free its slot."""
-        words, past = self.words(slot), self.words(0)
+        words, past = self.words(slot), self.words(PAST)
         for index in range(REQUESTS, WORDS):
             past[index] += words[index]
         self._clear(slot)
         used = self.used
-        while used > 1 and self.words(used - 1)[STATE] == FREE:
+        while used > FIRST and self.words(used - 1)[STATE] == FREE:
             used -= 1
         self._words[self._used_at] = used
+
+    def begin_balancer(self) -> int:
+        """The slot of a balancer that is about to be forked, with what the ones before it have counted."""
+        words = self.words(BALANCER)
+        words[STATE], words[STARTED] = STARTING, int(time() * MICROSECONDS)
+        words[HEARTBEAT] = int(monotonic() * MICROSECONDS)
+        return BALANCER
+
+    def end_balancer(self) -> None:
+        """It has died; what it has counted is kept."""
+        words = self.words(BALANCER)
+        for index in (STATE, PID, RUNNING, CONNECTIONS, QUEUED):
+            words[index] = 0
 
     def _clear(self, slot: int) -> None:
         self.map[slot * _SIZE : (slot + 1) * _SIZE] = bytes(_SIZE)
@@ -115,10 +131,11 @@ class Counters:
         self.board = board
         self.slot = slot
         self.words = board.words(slot)
-        self.requests = self.errors = self.refused = self.bytes = 0
-        self.request_time = [0] * BUCKETS
-        self.queue_wait = [0] * BUCKETS
-        self.loop_lag = [0] * BUCKETS
+        # A balancer that follows on one that died goes on with its counts; a worker's are all 0.
+        self.requests, self.errors, self.refused, self.bytes = self.words[REQUESTS:REQUEST_TIME]
+        self.request_time = list(self.words[REQUEST_TIME:QUEUE_WAIT])
+        self.queue_wait = list(self.words[QUEUE_WAIT:LOOP_LAG])
+        self.loop_lag = list(self.words[LOOP_LAG:EXTRA])
         self._map = board.map
         self._counts_at = board.text_at(slot) - (WORDS - REQUESTS) * 8
         self._text_at = board.text_at(slot)
@@ -211,8 +228,8 @@ class Siblings:
     def _less_busy(self) -> bool:
         """Whether a sibling that could take a connection now has clearly fewer of them."""
         board = self._board
-        if len(self._words) != board.used - 1:
-            self._words = [board.words(slot) for slot in range(1, board.used)]
+        if len(self._words) != board.used - FIRST:
+            self._words = [board.words(slot) for slot in range(FIRST, board.used)]
         own = self._own[CONNECTIONS]
         dead = int(monotonic() * MICROSECONDS) - self._fresh
         for words in self._words:

@@ -50,6 +50,10 @@ class Counts:
             said[name] = {label: round(quantile(histogram, share), 6) for label, share in _PERCENTILES.items()}
         return said
 
+    def histograms(self) -> dict[str, list[int]]:
+        """The counts in every bucket (histogram.py): from two of them follows what happened in between."""
+        return {name: list(getattr(self, name)) for name in ("request_time", "queue_wait", "loop_lag")}
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
@@ -73,9 +77,29 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class BalancerView:
+    """The balancer. Its requests are the clients', its queue wait is that of the one queue."""
+
+    pid: int
+    state: str
+    running: int  # queued, or in a worker
+    queued: int
+    connections: int
+    uptime: float
+    heartbeat_age: float
+    counts: Counts
+    extra: dict[str, int]  # see counters.EXTRA_NAMES
+
+    def summary(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("counts", "extra")}
+        return {**plain, **self.counts.summary(), **self.extra}
+
+
+@dataclass(frozen=True, slots=True)
 class BoardView:
     workers: tuple[WorkerView, ...]
     past: Counts  # of workers that have ended
+    balancer: BalancerView | None
 
     @property
     def total(self) -> Counts:
@@ -92,7 +116,32 @@ class BoardView:
 
 def snapshot(board: c.Scoreboard) -> BoardView:
     """What the scoreboard says now."""
-    return BoardView(tuple(_worker(board, slot) for slot in board.taken()), _counts(list(board.words(0))))
+    workers = tuple(_worker(board, slot) for slot in board.taken())
+    return BoardView(workers, _counts(list(board.words(c.PAST))), _balancer(list(board.words(c.BALANCER))))
+
+
+def _balancer(words: list[int]) -> BalancerView | None:
+    if words[c.STATE] == c.FREE:
+        return None
+    return BalancerView(
+        pid=words[c.PID],
+        state=c.STATES[words[c.STATE]],
+        running=words[c.RUNNING],
+        queued=words[c.QUEUED],
+        connections=words[c.CONNECTIONS],
+        uptime=_uptime(words),
+        heartbeat_age=_heartbeat_age(words),
+        counts=_counts(words),
+        extra=dict(zip(c.EXTRA_NAMES, words[c.EXTRA :], strict=True)),
+    )
+
+
+def _uptime(words: list[int]) -> float:
+    return round(time() - words[c.STARTED] / c.MICROSECONDS, 3)
+
+
+def _heartbeat_age(words: list[int]) -> float:
+    return round(monotonic() - words[c.HEARTBEAT] / c.MICROSECONDS, 3)
 
 
 def _worker(board: c.Scoreboard, slot: int) -> WorkerView:
@@ -106,8 +155,8 @@ def _worker(board: c.Scoreboard, slot: int) -> WorkerView:
         state=c.STATES[words[c.STATE]],
         running=running,
         connections=words[c.CONNECTIONS],
-        uptime=round(time() - words[c.STARTED] / c.MICROSECONDS, 3),
-        heartbeat_age=round(now - words[c.HEARTBEAT] / c.MICROSECONDS, 3),
+        uptime=_uptime(words),
+        heartbeat_age=_heartbeat_age(words),
         longest=board.text(slot) if running else "",
         longest_age=round(now - words[c.NOTED_AT] / c.MICROSECONDS, 3) if running and words[c.NOTED_AT] else 0.0,
         counts=_counts(words),

@@ -160,6 +160,8 @@ class Connection(Stream):
         try:
             data = self.socket.recv(_HEAD_RECEIVE)
         except BlockingIOError:
+            if self.service.closing and not self.buffer:
+                self._linger()
             return
         except OSError:
             data = b""
@@ -320,7 +322,7 @@ class Connection(Stream):
     def _after_response(self) -> None:
         if self.broken:
             self.close()
-        elif not self.keep_alive or self.service.closing:
+        elif not self.keep_alive:
             self._linger()
         elif self.body.complete:
             self.deadline = monotonic() + self.config.keep_alive_timeout
@@ -329,7 +331,7 @@ class Connection(Stream):
                 self.service.post(self.on_posted)
                 return
             self.state = READING
-            if self.readable or self.hung_up:
+            if self.readable or self.hung_up or self.service.closing:
                 self.service.post(self.on_posted)
         else:
             self.state = DISCARDING
@@ -380,8 +382,6 @@ class Connection(Stream):
         """The worker stops: close when idle, unless a request has arrived by now."""
         if self.state == READING and not self.buffer:
             self._read_head()
-            if self.state == READING and not self.buffer:
-                self._linger()
 
     def close(self) -> None:
         if self.state == CLOSED:

@@ -105,8 +105,10 @@ class Stream:
         """Put back what lies behind the body: the next request."""
         self.buffer = data
 
-    def shut(self) -> None:
-        """Close the connection for both sides, from any thread: who uses it finds out."""
+    def shut(self, last_words: bytes) -> None:
+        """Close the connection for both sides, from any thread: who uses it finds out. Raises OSError."""
+        if last_words:
+            self.socket.send(last_words)
         self.socket.shutdown(socket_module.SHUT_RDWR)
 
     # -- sending --------------------------------------------------------------------------------------------

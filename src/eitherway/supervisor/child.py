@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from eitherway.config import Config
 from eitherway.errors import StartError
+from eitherway.http import fields as f
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Colour, Interface
 from eitherway.metrics import counters as c
@@ -36,10 +37,10 @@ from eitherway.worker import Worker
 logger = logging.getLogger("eitherway.server")
 
 _TICK = 0.25  # seconds; how old the numbers in the scoreboard are
-_LINGER = 3.0  # seconds that idle clients of a worker that is replaced have to ask once more
 _FRESH = 1.0  # seconds without a tick after which a sibling is not waited for
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 _UNLIMITED = 1 << 40
+_TOO_LONG = "the application took too long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class SupervisedWorker(Worker):
         self._counters = c.Counters(post.board, post.slot)
         self._counters.words[c.PID] = os.getpid()
         self._running = False
-        self._linger_until = 0.0
         self._ticked = self._due = monotonic()
+        self._watch = stuck.Watch(config.timeout)
         self._known_stuck: set[Exchange] = set()
         jitter = random.randint(0, config.max_requests_jitter)
         self._enough = config.max_requests + jitter if config.max_requests else _UNLIMITED
@@ -127,35 +128,15 @@ class SupervisedWorker(Worker):
             self._drain()
 
     def _retire(self) -> None:
-        """End, while others serve on: idle clients may ask once more, and learn from the answer that we close."""
-        if self._service.draining:
-            return
+        """Others serve on."""
         self._counters.words[c.STATE] = c.DRAINING
-        now = monotonic()
-        self._linger_until = now + min(_LINGER, self._config.graceful_timeout)
-        self._stop_at = now + self._config.graceful_timeout
-        for listener in self._listeners:
-            listener.leave()
-        self._service.retire()
-        self._stop_when_quiet()
+        self._ending.retire()
 
     def _drain(self) -> None:
-        """End, and nobody serves on. Also when retiring already."""
+        """Nobody serves on. Also when retiring already."""
         self._service.siblings = None
         self._counters.words[c.STATE] = c.DRAINING
-        if self._linger_until:
-            self._end_lingering()
-        else:
-            super()._drain()
-
-    def _end_lingering(self) -> None:
-        self._linger_until = 0.0
-        self._service.drain()
-        self._stop_when_quiet()
-
-    def _stop_when_quiet(self) -> None:
-        if not self._linger_until or not self._service.connections:
-            super()._stop_when_quiet()
+        super()._drain()
 
     # -- now and then ---------------------------------------------------------------------------------------
 
@@ -168,8 +149,6 @@ class SupervisedWorker(Worker):
         if self._counters.requests >= self._enough:
             self._enough = _UNLIMITED
             self._post.line.send({"worn": f"served {self._counters.requests} requests"})
-        if self._linger_until and now > self._linger_until:
-            self._end_lingering()
         if self._config.timeout and self._service.running:
             self._look_for_stuck(now)
         interval = min(super()._tick(), _TICK)
@@ -180,9 +159,7 @@ class SupervisedWorker(Worker):
 
     def _look_for_stuck(self, now: float) -> None:
         """Requests that run too long while the worker as such goes on: in threads, tasks and greenlets."""
-        before = now - self._config.timeout
-        running = list(self._service.running)
-        overdue = [e for e in running if e.started_at < before]
+        overdue = self._watch.overdue(list(self._service.running), now)
         self._known_stuck &= set(overdue)
         new = [e for e in overdue if e not in self._known_stuck]
         if not new:
@@ -193,7 +170,8 @@ class SupervisedWorker(Worker):
             task = getattr(exchange, "task", None)
             frames = stacks.get(exchange) or stuck.task_stack(task)
             logger.error(stuck.report(self._name, now - exchange.started_at, exchange, frames))
-            _break_off(exchange, task)
+            if task is not None or self._post.balances or exchange.begun:  # else the balancer answers
+                _break_off(exchange, task)
         held = [e for e in overdue if e in stacks]
         if held and len(held) >= self._counters.words[c.CAPACITY]:
             self._post.line.send({"stuck": f"{self._name}: all of its {len(held)} threads are stuck; it is replaced"})
@@ -201,23 +179,24 @@ class SupervisedWorker(Worker):
     def _guard(self) -> None:
         """In a thread of its own: see that the worker's loop turns, and that the supervisor lives."""
         timeout = self._config.timeout
+        watch = stuck.Watch(timeout)
         poll = select.poll()
         poll.register(self._post.line.fileno(), select.POLLHUP)
         interval = min(1.0, max(0.05, timeout / 8)) if timeout else 1.0
         while not poll.poll(interval * 1000):
             if timeout and monotonic() - self._ticked > timeout:
-                self._report_held_up()
+                self._report_held_up(watch.overdue(list(self._service.running), monotonic()))
         # The supervisor is gone. What the loop does about it comes to an end, if the loop turns.
         sleep(self._config.graceful_timeout + 2.0)
         os._exit(1)
 
-    def _report_held_up(self) -> None:
-        now = monotonic()
-        for exchange, frames in stuck.thread_stacks().items():
-            seconds = now - exchange.started_at
-            if seconds > self._config.timeout and exchange not in self._known_stuck:
+    def _report_held_up(self, overdue: list[Exchange]) -> None:
+        stacks = stuck.thread_stacks() if overdue else {}
+        for exchange in overdue:
+            if exchange in stacks and exchange not in self._known_stuck:
                 self._known_stuck.add(exchange)
-                self._post.line.send({"stuck": stuck.report(self._name, seconds, exchange, frames)})
+                seconds = monotonic() - exchange.started_at
+                self._post.line.send({"stuck": stuck.report(self._name, seconds, exchange, stacks[exchange])})
 
 
 class _Queued:
@@ -265,14 +244,17 @@ def _take_start_signals() -> None:
 
 
 def _break_off(exchange: Exchange, task: Any) -> None:
-    """End a stuck request for its client: by 504 where that is safe, else by closing its connection."""
+    """End a stuck request for its client: by 504 where the answer has not begun, else by closing its connection."""
     if hasattr(task, "get_loop"):
         task.get_loop().call_soon_threadsafe(_time_out_task, exchange, task)
     elif hasattr(task, "gr_frame"):
         _answer(exchange)  # in the hub, while the greenlet waits
     else:
+        # A thread cannot be stopped. It finds the connection closed when it goes on.
+        bodiless = exchange.line.method == "HEAD"
+        answer = f.status_line(504) + f.error_response(504, _TOO_LONG, close=True, bodiless=bodiless)
         try:
-            exchange.channel.shut()
+            exchange.channel.shut(b"" if exchange.status else answer)
         except OSError:
             pass  # the client has gone
 
@@ -286,6 +268,6 @@ def _time_out_task(exchange: Exchange, task: Any) -> None:
 def _answer(exchange: Exchange) -> None:
     try:
         exchange.keep_alive = False
-        exchange.fail(504, "the application took too long")
+        exchange.fail(504, _TOO_LONG)
     except OSError:
         pass  # the client has gone

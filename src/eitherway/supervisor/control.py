@@ -182,10 +182,22 @@ def table(status: dict[str, Any]) -> str:
     rows.append(("all", "", "", "", "", "", *_counts(status["total"]), ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [first, *("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)]
+    if status["balancer"]:
+        lines.insert(1, _balancer_line(status["balancer"]))
     for each in status["workers"]:
         if each["longest_age"] >= 1:
             lines.append(f"worker {each['worker']} has been running {each['longest']} for {_time(each['longest_age'])}")
     return "\n".join(lines)
+
+
+def _balancer_line(each: dict[str, Any]) -> str:
+    wait = each["queue_wait"]
+    return (
+        f"balancer pid {each['pid']}, up {_time(each['uptime'])}, {each['memory'] / 2**20:.0f} MiB: "
+        f"{each['connections']} connections, {each['queued']} queued (wait p50 {_short(wait['p50'])}, "
+        f"p99 {_short(wait['p99'])}), 503: {each['queue_full'] + each['expired']}, dropped: {each['dropped']}, "
+        f"run again: {each['retried']}, 502: {each['bad_gateways']}, 504: {each['timed_out']}"
+    )
 
 
 def _counts(each: dict[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The supervisor's view of the balancer: a child process that gives requests to workers on their own sockets.
 
-It is told {"add": id, "path": ..., "slots": n}, {"remove": id} and {"drain": true}, and answers {"ready": true},
-{"removed": id} and {"stuck": id, "request": ..., "seconds": ...}. One that dies is started again and told of all
+It is told {"add": id, "path": ..., "slots": n}, {"remove": id}, {"retire": true} and {"drain": true}, and answers
+{"ready": true} and {"removed": id}. One that dies is started again and told of all
 workers that serve; they are not restarted.
 """
 
@@ -55,6 +55,7 @@ class Front:
         ours, theirs = make_lines()
         sys.stdout.flush()
         sys.stderr.flush()
+        self._board.begin_balancer()
         pid = os.fork()
         if not pid:
             self._become_balancer(ours, theirs)
@@ -99,11 +100,11 @@ class Front:
         known = self._targets.pop(id, None) is not None
         return known and self._send({"remove": id})
 
-    def drain(self) -> None:
-        """Answer what clients have asked, then end."""
+    def drain(self, final: bool = True) -> None:
+        """Answer what clients have asked, then end. Not `final`: another server accepts on the same sockets."""
         self.is_draining = True
         self.drain_until = monotonic() + self._config.graceful_timeout + _SLACK
-        self._send({"drain": True})
+        self._send({"drain": True} if final else {"retire": True})
 
     def _send(self, message: dict[str, object]) -> bool:
         return self.line is not None and self.line.send(message)
@@ -120,6 +121,7 @@ class Front:
                 "the balancer (pid %d) ended with %d; starting it again", pid, os.waitstatus_to_exitcode(status)
             )
         self.start_at = now if now - self._started > _EARLY else now + _EARLY / 2
+        self._board.end_balancer()
         self.pid, self.is_ready = 0, False
         if self.line is not None:
             events.unwatch(self.line)

@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 import sysconfig
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,32 @@ Frames = list[tuple[FrameType, int]]  # outermost first, each with its line
 
 _HERE = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - as text, as in a code object
 _LIBRARIES = (_HERE, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen")
+
+
+class Watch:
+    """Which requests are stuck: those that for `timeout` seconds neither sent anything nor waited for their client."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._progress: dict[Exchange, tuple[int, float]] = {}  # bytes sent, and since when no more of them
+
+    def overdue(self, running: Iterable[Exchange], now: float) -> list[Exchange]:
+        """Called again and again: what is stuck of what runs."""
+        progress: dict[Exchange, tuple[int, float]] = {}
+        for exchange in running:
+            if now - exchange.started_at <= self._timeout:
+                continue
+            sent, since = self._progress.get(exchange, (0, exchange.started_at))
+            if exchange.bytes_sent != sent or _waits_for_client(exchange):
+                sent, since = exchange.bytes_sent, now
+            progress[exchange] = sent, since
+        self._progress = progress
+        return [exchange for exchange, (_, since) in progress.items() if now - since > self._timeout]
+
+
+def _waits_for_client(exchange: Exchange) -> bool:
+    reads = exchange.read_waiter is not None and not exchange.body.complete
+    return reads or exchange.write_waiter is not None
 
 
 def thread_stacks() -> dict[Exchange, Frames]:

@@ -185,7 +185,7 @@ class Supervisor:
         self._stopping = True
         self._close_sockets()
         if self._front is not None and self._front.pid:
-            self._front.drain()
+            self._front.drain(final=False)
         else:
             self._decide(p.Retire())
 
@@ -249,8 +249,6 @@ class Supervisor:
             match message:
                 case {"removed": id}:
                     self.workers.drain(id, final=True)
-                case {"stuck": id, "request": request, "seconds": seconds}:
-                    logger.warning("%s: %s has run for %g s", self.workers.name(id), request, seconds)
         if self._front.line.closed:
             self._events.unwatch(self._front.line)
 

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from eitherway.balancer.policy import IDEMPOTENT, MOST_RETRIES, REST, Policy, Target, Verdict, after_loss
+from eitherway.balancer.policy import (
+    IDEMPOTENT,
+    MOST_RETRIES,
+    MOST_RETRIES_ALONE,
+    REST,
+    Policy,
+    Target,
+    Verdict,
+    after_loss,
+)
 
 PATIENCE = 5.0
 
@@ -141,22 +150,33 @@ TestPolicy = PolicyMachine.TestCase
     delivered=st.booleans(),
     method=st.sampled_from(["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "POST", "PATCH", "PURGE"]),
     replayable=st.booleans(),
+    overdue=st.booleans(),
+    alone=st.booleans(),
     retries=st.integers(0, 5),
 )
 def test_a_request_is_run_again_only_when_that_is_safe(
-    begun: bool, delivered: bool, method: str, replayable: bool, retries: int
+    begun: bool, delivered: bool, method: str, replayable: bool, overdue: bool, alone: bool, retries: int
 ) -> None:
     verdict = after_loss(
-        begun=begun, delivered=delivered, idempotent=method in IDEMPOTENT, replayable=replayable, retries=retries
+        begun=begun,
+        delivered=delivered,
+        idempotent=method in IDEMPOTENT,
+        replayable=replayable,
+        overdue=overdue,
+        alone=alone,
+        retries=retries,
     )
+    most = MOST_RETRIES_ALONE if alone else MOST_RETRIES
     if begun:
         assert verdict is Verdict.BREAK_OFF
+    elif overdue:
+        assert verdict is Verdict.TIMED_OUT
     elif verdict is Verdict.RETRY:
-        assert replayable and retries < MOST_RETRIES
+        assert replayable and retries < most
         assert not delivered or method not in {"POST", "PATCH", "PURGE"}
     else:
         assert verdict is Verdict.BAD_GATEWAY
-        assert not replayable or retries >= MOST_RETRIES or (delivered and method not in IDEMPOTENT)
+        assert not replayable or retries >= most or (delivered and method not in IDEMPOTENT)
 
 
 def test_equal_backends_take_turns() -> None:
