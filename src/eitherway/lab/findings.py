@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eitherway.lab.results import Comparison, Configuration, Point
+from eitherway.lab.results import Comparison, Configuration, Interval, Point, Verdict
 from eitherway.lab.units import clients, duration, listing, number, percent, several, size, times
 
 MODELS = {
@@ -24,6 +25,7 @@ SHOWN = 8  # configurations that a chart can hold and still be read
 _SAME = 0.05  # values without an interval count as equal within this share
 _FULL = 0.95  # of its best throughput: from there on more clients bring nothing
 _QUEUES = 0.05  # a smaller share of a request's time in a queue is nobody's trouble
+_CHANCE = 0.1
 _NAMED = 3  # so many names may stand in a row
 _LITTLE = 0.01  # a smaller share is not worth a word
 _NOTHING = "Nothing was measured, so there is nothing to see here."
@@ -76,12 +78,16 @@ class Split:
     waiting: float  # for what the application waits for, also when it is alone
 
     @property
+    def parts(self) -> tuple[float, float, float]:
+        return self.queue, self.cpu, self.waiting
+
+    @property
     def total(self) -> float:
-        return self.queue + self.cpu + self.waiting
+        return sum(self.parts)
 
 
 def split(configuration: Configuration, point: Point) -> Split:
-    """What a request waits for when nobody is in its way, it waits for under load too; what comes on top is queueing."""
+    """What a request waits for when nobody is in its way, it waits for under load too; the rest is queueing."""
     alone = min(
         (max(0.0, p.mean_latency - p.cost.cpu - p.cost.queue_wait.get("p50", 0.0)) for p in configuration.points),
         default=0.0,
@@ -89,6 +95,21 @@ def split(configuration: Configuration, point: Point) -> Split:
     cpu = min(point.cost.cpu, point.mean_latency)
     waiting = min(alone, point.mean_latency - cpu)
     return Split(point.mean_latency - cpu - waiting, cpu, waiting)
+
+
+def alike(one: Interval, other: Interval) -> bool:
+    """No difference that one could see. Of a single round there is no interval: then a tenth counts as none."""
+    if one.low == one.high and other.low == other.high:
+        return abs(one.middle - other.middle) <= _CHANCE * max(one.middle, other.middle)
+    return one.overlaps(other)
+
+
+def verdict_sentences(verdict: Verdict) -> tuple[str, ...]:
+    """The sentences, without the clause that quotes the command, for where the command stands apart."""
+    if not verdict.command:
+        return verdict.sentences
+    quoted = re.compile(rf"[,;][^,;`]*`{re.escape(verdict.command)}`")
+    return tuple(quoted.sub("", sentence) for sentence in verdict.sentences)
 
 
 def per_core(point: Point) -> float:
@@ -110,7 +131,7 @@ def of_throughput(comparison: Comparison) -> str:
         return _NOTHING
     at = f"At {clients(load)}"
     best, worst = found[0][1].throughput, found[-1][1].throughput
-    leaders = [c.name for c, p in found if p.throughput.overlaps(best)]
+    leaders = [c.name for c, p in found if alike(p.throughput, best)]
     if len(found) == 1:
         said = f"{at} {found[0][0].name} answers {number(best.middle)} requests a second."
     elif len(leaders) == len(found):
@@ -128,11 +149,15 @@ def _of_saturation(configurations: Sequence[Configuration]) -> str:
     if not full:
         return ""
     if len({at for _, at in full}) == 1:
-        who = "it" if len(configurations) == 1 else listing([name for name, _ in full])
+        who = listing([name for name, _ in full])
+        if len(full) == len(configurations):
+            who = "it" if len(full) == 1 else "any"
         return f"From {clients(full[0][1])} on, more of them bring nothing to {who}."
     full.sort(key=lambda each: each[1])
     if len(full) > _NAMED:
-        who = "All" if len(full) == len(configurations) else f"{several(len(full)).capitalize()} of {len(configurations)}"
+        who = (
+            "All" if len(full) == len(configurations) else f"{several(len(full)).capitalize()} of {len(configurations)}"
+        )
         return f"{who} are full before that, {full[0][0]} already at {clients(full[0][1])}."
     return f"More clients bring nothing to {listing([f'{name} from {at:,} on' for name, at in full])}."
 
@@ -152,7 +177,7 @@ def of_latency(comparison: Comparison) -> str:
         said += f" At {clients(load)} 99 of 100 requests are answered within {_p99(quick)}"
         if len(late) == 1:
             said += "."
-        elif all(p.latency["p99"].overlaps(quick.latency["p99"]) for _, p in late):
+        elif all(alike(p.latency["p99"], quick.latency["p99"]) for _, p in late):
             said += " or so, whoever answers."
         else:
             said += f" by {first.name}, and within {_p99(slow)} by {last.name}."
@@ -167,30 +192,37 @@ def _quickest(found: list[tuple[Configuration, Point]], load: int) -> str:
     within = f"half of the requests are answered within {duration(quick.latency['p50'].middle)}"
     if len(found) == 1:
         return f"At {clients(load)} {within}."
-    if all(p.latency["p50"].overlaps(quick.latency["p50"]) for _, p in found):
+    if all(alike(p.latency["p50"], quick.latency["p50"]) for _, p in found):
         return f"At {clients(load)} there is no difference you could see: {within}."
     return f"At {clients(load)} {within} by {first.name}, and within {_p50(slow)} by {last.name}."
 
 
 def of_distribution(comparison: Comparison, load: int) -> str:
+    """Of those of whom every request was counted at this load."""
+    here = [(c, p) for c in ranked(comparison) if (p := c.at(load))]
     found = [
         (p.latency["p99"].middle / p.latency["p50"].middle, c, p)
-        for c in ranked(comparison)
-        if (p := c.at(load)) and "p99" in p.latency and "p50" in p.latency and p.latency["p50"].middle > 0
+        for c, p in here
+        if p.histogram and "p99" in p.latency and "p50" in p.latency and p.latency["p50"].middle > 0
     ]
     if not found:
         return f"At {clients(load)} no distribution was recorded."
+    unknown = [c.name for c, p in here if not p.histogram]
+    return _evenness(load, found) + (f" No distribution was recorded of {listing(unknown)}." if unknown else "")
+
+
+def _evenness(load: int, found: list[tuple[float, Configuration, Point]]) -> str:
     found.sort(key=lambda each: each[0])
     (even, first, point), (uneven, last, slow) = found[0], found[-1]
     at = f"At {clients(load)}"
     if len(found) == 1:
         return f"{at} the request in the middle takes {_p50(point)}; one in a hundred takes {_p99(point)} or more."
     if uneven <= even * 1.1:
-        return f"{at} all are about as even: one request in a hundred takes {times(uneven)} the middle one's time or more."
-    return (
-        f"{at} {first.name} treats requests most alike: the slowest hundredth takes {times(even)} the middle one's time or "
-        f"more. With {last.name} that is {times(uneven)}: {_p50(slow)} in the middle, {_p99(slow)} and more at the end."
-    )
+        return (
+            f"{at} all are about as even: one request in a hundred takes {times(uneven)} the middle one's time or more."
+        )
+    alike = f"{at} {first.name} treats requests most alike: one in a hundred takes {times(even)} the middle one's time"
+    return f"{alike} or more. With {last.name} that is {times(uneven)}: {_p50(slow)} and {_p99(slow)}."
 
 
 def of_time(comparison: Comparison, load: int) -> str:
@@ -204,7 +236,8 @@ def of_time(comparison: Comparison, load: int) -> str:
         return f"{at} a request takes {duration(most.total)}: {_parts(most)}."
     if most.queue < _QUEUES * most.total:
         widest = max(found, key=lambda each: each[0].waiting / each[0].total)[0]
-        return f"{at} nobody stands in line: a request's time is its own, up to {_share(widest.waiting, widest)} of it waiting."
+        own = f"up to {_share(widest.waiting, widest)} of it waiting"
+        return f"{at} nobody stands in line: a request's time is its own, {own}."
     said = f"{at} a request on {last.name} takes {duration(most.total)}: {_parts(most)}."
     if most.queue / most.total - least.queue / least.total < _SAME:
         return f"{said} It is much the same with the others."
@@ -318,5 +351,3 @@ def _growth(configuration: Configuration, load: int) -> float:
 
 def _lowest(configuration: Configuration) -> int:
     return min(p.concurrency for p in configuration.points)
-
-

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from eitherway.lab import findings
-from eitherway.lab.results import Comparison, Configuration, Point
-from eitherway.lab.units import clients, duration, number, size
+from eitherway.lab.results import Comparison, Configuration, Interval, Point
+from eitherway.lab.units import clients, duration, number, percent, size
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 _NONE = "–"
 _GAP = "  "
@@ -29,13 +28,13 @@ def print_comparison(comparison: Comparison, console: Console | None = None, out
 
 def plain(comparison: Comparison) -> str:
     """The table and the verdict as lines of text."""
-    head, rows = _cells(comparison)
-    table = [head, *(cells for cells, _ in rows if cells)]
-    widths = [max((len(cells[column]) for cells in table), default=0) for column in range(len(head))]
+    heads, rows = _cells(comparison)
+    table = [*zip(*heads, strict=True), *(cells for cells, _ in rows)] if rows else []
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [comparison.title, ""]
-    for cells in table:
-        first, *others = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        lines.append(_GAP.join([first.strip().ljust(widths[0]), *others]).rstrip())
+    for first, *others in table:
+        right = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append(_GAP.join([first.ljust(widths[0]), *right]).rstrip())
     lines += [f"{c.name}: {_reason(c)}" for c in _unranked(comparison)]
     return "\n".join([*lines, "", *_verdict(comparison)])
 
@@ -44,15 +43,17 @@ def _print_rich(comparison: Comparison, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    head, rows = _cells(comparison)
-    table = Table(title=Text(comparison.title, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, title in enumerate(head):
-        table.add_column(Text(title, style="dim"), justify="left" if index == 0 else "right", overflow="fold", vertical="bottom")
+    heads, rows = _cells(comparison)
+    table = Table(
+        title=Text(comparison.title, style="bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for index, lines in enumerate(heads):
+        table.add_column(Text("\n".join(lines), style="dim"), justify="right" if index else "left", overflow="fold")
     winner = comparison.verdict.winner if comparison.verdict else ""
     for cells, name in rows:
         table.add_row(*(Text(cell) for cell in cells), style=_BEST if name == winner else "")
     console.print()
-    _print_table(console, table)
+    console.print(table if rows else Text(comparison.title, style="bold"))
     for each in _unranked(comparison):
         console.print(Text.assemble((f"{each.name}: ", "bold"), (_reason(each), "yellow")))
     console.print()
@@ -61,23 +62,15 @@ def _print_rich(comparison: Comparison, console: Console) -> None:
         console.print(Text(line, style=style), soft_wrap=bool(style))
 
 
-def _print_table(console: Console, table: Table) -> None:
-    if table.row_count:
-        console.print(table)
-
-
-def _cells(comparison: Comparison) -> tuple[list[str], list[tuple[list[str], str]]]:
-    """The heads, and for each ranked configuration its cells and its name."""
+def _cells(comparison: Comparison) -> tuple[list[tuple[str, str]], list[tuple[list[str], str]]]:
+    """The heads, of two lines each, and for each ranked configuration its cells and its name."""
     high = findings.common_load(comparison)
     low = comparison.ladder[0] if comparison.ladder else None
-    head = ["", "requests/s"]
-    if high is not None:
-        head[1] = f"requests/s at {clients(high)}"
-    loads = [load for load in (low, high) if load is not None]
-    if len(set(loads)) < len(loads):
-        loads.pop()
-    head += [f"p50 / p99 at {load:,}" for load in loads] + ["CPU/request", "memory"]
-    return head, [(_row(c, high, loads), c.name) for c in findings.ranked(comparison)]
+    loads = sorted({load for load in (low, high) if load is not None})
+    heads = [("", ""), ("requests/s", f"at {high:,}" if high is not None else "")]
+    heads += [("p50 / p99", f"at {clients(load)}") for load in loads]
+    heads += [("CPU", "/request"), ("", "memory")]
+    return heads, [(_row(c, high, loads), c.name) for c in findings.ranked(comparison)]
 
 
 def _row(configuration: Configuration, high: int | None, loads: Sequence[int]) -> list[str]:
@@ -85,22 +78,24 @@ def _row(configuration: Configuration, high: int | None, loads: Sequence[int]) -
     latencies = [_latencies(configuration.at(load)) for load in loads]
     if point is None:
         return [configuration.name, _NONE, *latencies, _NONE, _NONE]
-    rate = point.throughput
-    measured = f"{number(rate.middle)} [{number(rate.low)}–{number(rate.high)}]"
     taken = findings.memory(point)
-    return [
-        configuration.name,
-        measured + (" *" if point.client_limited else ""),
-        *latencies,
-        duration(point.cost.cpu),
-        size(taken) if taken else _NONE,
-    ]
+    rate = _rate(point.throughput) + (" *" if point.client_limited else "")
+    return [configuration.name, rate, *latencies, duration(point.cost.cpu), size(taken) if taken else _NONE]
+
+
+def _rate(rate: Interval) -> str:
+    """The interval as a share of the middle: the farther of its two ends."""
+    if not rate.middle or rate.low == rate.high:
+        return number(rate.middle)
+    return f"{number(rate.middle)} ±{percent(max(rate.high - rate.middle, rate.middle - rate.low) / rate.middle)}"
 
 
 def _latencies(point: Point | None) -> str:
     if point is None:
         return _NONE
-    return " / ".join(duration(point.latency[name].middle) if name in point.latency else _NONE for name in ("p50", "p99"))
+    return " / ".join(
+        duration(point.latency[name].middle) if name in point.latency else _NONE for name in ("p50", "p99")
+    )
 
 
 def _unranked(comparison: Comparison) -> list[Configuration]:
@@ -120,7 +115,7 @@ def _verdict(comparison: Comparison) -> list[str]:
     verdict = comparison.verdict
     if verdict is None:
         return [*lines, "No verdict."]
-    lines += [*verdict.sentences]
+    lines += findings.verdict_sentences(verdict)
     if verdict.confidence:
         lines.append(f"How sure: {verdict.confidence}.")
     if verdict.command:

@@ -58,7 +58,10 @@ def several(count: int) -> str:
 
 
 def listing(names: Sequence[str], most: int = 5) -> str:
-    """"a", "a and b", "a, b and c"; beyond `most` the rest is counted. Names with commas are kept apart by semicolons."""
+    """Names as in a sentence: "a", "a and b", "a, b and c"; beyond `most` the rest is counted.
+
+    Names with commas are kept apart by semicolons.
+    """
     if len(names) > most:
         left = len(names) - most + 1
         names = [*names[: most - 1], f"{several(left)} others"]

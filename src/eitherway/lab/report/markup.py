@@ -9,6 +9,9 @@ _ALONE = frozenset({"br", "col", "input", "meta"})  # HTML's elements without an
 _SHAPES = frozenset({"circle", "line", "path", "rect", "use"})
 
 
+_TENTH = 0.1
+
+
 class Markup(str):
     """Text that is markup, and goes into the page as it is."""
 
@@ -16,9 +19,9 @@ class Markup(str):
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
-    """An element. Of attributes: `class_` is class, `data_at` is data-at, True stands alone, None and False are left out.
+    """An element. Children that are None are left out; lists of children are taken apart.
 
-    Children that are None are left out; lists of children are taken apart.
+    Of attributes: `class_` is class, `data_at` is data-at; True stands alone; None and False are left out.
     """
     head = name + "".join(_attribute(key, value) for key, value in attributes.items())
     if name in _ALONE:
@@ -35,7 +38,9 @@ def joined(children: Iterable[object]) -> Markup:
 
 def plain(value: float) -> str:
     """A length or place in a drawing: to a tenth, and no longer than it must be."""
-    return f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
+    return (
+        f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
+    )
 
 
 def _text(child: object) -> str:

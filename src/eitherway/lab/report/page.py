@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, works offline, in print, on a phone, in the dark, without script."""
+"""The page: one file that needs nothing else, for screen, phone and print, light and dark, with or without script."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-from eitherway.lab import findings, tables
-from eitherway.lab.charts import symbols
-from eitherway.lab.figures import Figure, Member, Panel, cast, figures
-from eitherway.lab.markup import Markup, joined, tag
+from eitherway.lab import findings
+from eitherway.lab.report import curves, rows, tables
+from eitherway.lab.report.charts import symbols
+from eitherway.lab.report.figures import Figure, Member, Panel, cast
+from eitherway.lab.report.markup import Markup, joined, tag
 from eitherway.lab.results import Comparison
 from eitherway.lab.units import clients, duration, listing, several
 
@@ -25,17 +26,12 @@ _METHOD = (
     "request when the last was answered."
 )
 _UNITS = re.compile(r"(?<=\d) (?=(?:[mµn]?s|[kMG]?B|%|clients?|times)\b|%)")
-_CONFIDENCE = {
-    "clear": "clear: the intervals are far apart",
-    "likely": "likely: the intervals are close",
-    "no difference you could see": "no difference you could see: the intervals overlap",
-}
 
 
 def render(comparison: Comparison) -> str:
     """The whole page. Nothing in it is loaded from anywhere else."""
     members = cast(comparison)
-    drawn = figures(comparison)
+    drawn = _figures(comparison, members) if members else []
     page = tag(
         "html",
         tag(
@@ -46,7 +42,9 @@ def render(comparison: Comparison) -> str:
             tag("title", f"{comparison.title}: which engine?"),
             tag("style", _asset("page.css")),
         ),
-        tag("body", symbols(), _header(comparison), tag("main", _main(comparison, members, drawn)), _footer(comparison)),
+        tag(
+            "body", symbols(), _header(comparison), tag("main", _main(comparison, members, drawn)), _footer(comparison)
+        ),
         lang="en",
     )
     return f"<!doctype html>\n{page}\n"
@@ -58,7 +56,7 @@ def _main(comparison: Comparison, members: Sequence[Member], drawn: Sequence[Fig
             _hero(comparison),
             _section("What was compared", _intro(comparison, members), tables.contenders(comparison, members)),
             _charts(members, drawn) if drawn else None,
-            _numbers(comparison),
+            _numbers(comparison) if comparison.ladder else None,
             _circumstances(comparison),
             _data(members, drawn),
         )
@@ -81,43 +79,62 @@ def _header(comparison: Comparison) -> Markup:
 def _incomplete(comparison: Comparison) -> str:
     missing = [c.name for c in comparison.configurations if not c.failure and len(c.points) < len(comparison.ladder)]
     said = "Incomplete: the run was stopped before its end. The page shows what was measured until then"
-    return f"{said}; {listing(missing)} {'lacks' if len(missing) == 1 else 'lack'} loads." if missing else f"{said}."
+    return f"{said}; loads are missing from {listing(missing)}." if missing else f"{said}."
 
 
 def _hero(comparison: Comparison) -> Markup:
     verdict = comparison.verdict
     if verdict is None:
-        why = "The run ended before there was enough to judge by." if not comparison.complete else "No verdict was reached."
+        why = (
+            "The run ended before there was enough to judge by."
+            if not comparison.complete
+            else "No verdict was reached."
+        )
         return tag("section", tag("p", why, class_="answer"), class_="hero", aria_label="Verdict")
-    first, rest = (verdict.sentences[0], verdict.sentences[1:]) if verdict.sentences else ("No verdict was reached.", ())
-    sure = _CONFIDENCE.get(verdict.confidence, verdict.confidence)
+    first, *rest = findings.verdict_sentences(verdict) or ("No verdict was reached.",)
+    sure = verdict.confidence
     return tag(
         "section",
         tag("h2", "The verdict", class_="kicker"),
         tag("p", _prose(first), class_="answer"),
-        tag("p", _prose(" ".join(rest)), class_="reasons") if rest else None,
+        tag("ul", [tag("li", _prose(sentence)) for sentence in rest], class_="reasons") if rest else None,
         _command(verdict.command) if verdict.command else None,
-        tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {verdict.confidence.split(' ')[0]}") if sure else None,
+        tag("p", tag("span", "How sure", class_="label"), sure, class_=f"sure {sure}") if sure else None,
         class_="hero",
     )  # fmt: skip
 
 
 def _command(command: str) -> Markup:
     button = tag("button", "Copy", type="button", class_="copy", hidden=True)
-    words = [joined((" " if index else None, tag("span", word))) for index, word in enumerate(command.split(" "))]
-    return tag("div", tag("pre", tag("code", words)), button, class_="command")
+    return tag("div", tag("pre", _code(command)), button, class_="command")
 
 
-def _prose(said: str) -> str:
-    """A figure and its unit stay in one line."""
-    return _UNITS.sub("\u00a0", said)
+def _code(command: str) -> Markup:
+    """In which a line may end between words, but not within an option."""
+    words = command.split(" ")
+    return tag("code", [joined((" " if index else None, tag("span", word))) for index, word in enumerate(words)])
+
+
+def _prose(said: str, members: Sequence[Member] = ()) -> Markup:
+    """A sentence: figures stay with their units, code in backticks is code, and configurations wear their colour."""
+    slots = {member.name: member.slot for member in members}
+    names = "|".join(re.escape(name) for name in sorted(slots, key=len, reverse=True))
+    found = []
+    for part in re.split(rf"(`[^`]+`|(?<!\w)(?:{names})(?!\w))" if names else "(`[^`]+`)", said):
+        if part in slots:
+            found.append(tag("b", part, class_=f"s{slots[part]}"))
+        elif len(part) > 2 and part[0] == part[-1] == "`":
+            found.append(_code(part[1:-1]))
+        else:
+            found.append(joined([_UNITS.sub("\N{NO-BREAK SPACE}", part)]))
+    return joined(found)
 
 
 def _intro(comparison: Comparison, members: Sequence[Member]) -> Markup:
     ranked = len(findings.ranked(comparison))
     more = None
     if ranked > len(members):
-        more = f"{ranked} configurations were measured; the charts draw the {len(members)} that matter most, the tables have all."
+        more = f"{ranked} were measured. The charts draw the {len(members)} that matter most; the tables have more."
     return tag("div", tag("p", _INTRO), tag("p", _METHOD), tag("p", more) if more else None, class_="prose")
 
 
@@ -128,8 +145,21 @@ def _section(title: str, *content: object, class_: str | None = None) -> Markup:
 # ---- charts ----
 
 
+def _figures(comparison: Comparison, members: Sequence[Member]) -> list[Figure]:
+    return [
+        curves.throughput(comparison, members),
+        *curves.latency(comparison, members),
+        *rows.distribution(comparison, members),
+        *rows.time(comparison, members),
+        *rows.yields(comparison, members),
+        *curves.memory(comparison, members),
+    ]
+
+
 def _charts(members: Sequence[Member], drawn: Sequence[Figure]) -> Markup:
-    return _section("How they did", _legend(members), joined(_figure(figure) for figure in drawn), class_="charts")
+    return _section(
+        "How they did", _legend(members), joined(_figure(figure, members) for figure in drawn), class_="charts"
+    )
 
 
 def _legend(members: Sequence[Member]) -> Markup:
@@ -138,7 +168,7 @@ def _legend(members: Sequence[Member]) -> Markup:
         tag(
             "button",
             tables.swatch(m),
-            tag("span", f"{m.letter}  {m.name}" if m.letter else m.name),
+            tag("span", tables.title(m)),
             type="button",
             aria_pressed="true",
             data_switch=m.number,
@@ -150,7 +180,7 @@ def _legend(members: Sequence[Member]) -> Markup:
     return tag("div", buttons, hint, class_="legend", role="group", aria_label="Configurations; press to hide or show")
 
 
-def _figure(figure: Figure) -> Markup:
+def _figure(figure: Figure, members: Sequence[Member]) -> Markup:
     several_panels = len(figure.panels) > 1
     name = f"choice-{figure.name}"
     choices = [
@@ -160,7 +190,7 @@ def _figure(figure: Figure) -> Markup:
         )
         for index, panel in enumerate(figure.panels)
     ]
-    panels = [_panel(figure, index, panel) for index, panel in enumerate(figure.panels)]
+    panels = [_panel(f"{figure.name}-{index}", panel, members) for index, panel in enumerate(figure.panels)]
     return tag(
         "figure",
         tag("h3", figure.title),
@@ -172,12 +202,12 @@ def _figure(figure: Figure) -> Markup:
     )
 
 
-def _panel(figure: Figure, index: int, panel: Panel) -> Markup:
+def _panel(name: str, panel: Panel, members: Sequence[Member]) -> Markup:
     charts = (tag("div", panel.wide, class_="wide"), tag("div", panel.narrow, class_="narrow"))
     return tag(
         "div",
-        tag("div", charts, class_="chart", data_figure=f"{figure.name}-{index}"),
-        tag("figcaption", _prose(panel.finding)),
+        tag("div", charts, class_="chart", data_figure=name),
+        tag("figcaption", _prose(panel.finding, members)),
         class_="panel",
     )
 
@@ -229,19 +259,22 @@ def _numbers(comparison: Comparison) -> Markup:
         tables.all_figures(comparison, tables.COST, "What it cost the machine"),
     )
     return _section(
-        "All figures", tag("details", tag("summary", "Tables"), *every, tables.theory(comparison), open=True), class_="numbers"
+        "All figures",
+        tag("details", tag("summary", "Tables"), *every, tables.theory(comparison), open=True),
+        class_="numbers",
     )
 
 
 def _circumstances(comparison: Comparison) -> Markup:
+    notes = [*comparison.notes, *_notes_of_points(comparison)]
     commands = [(c.name, c.command) for c in comparison.configurations if c.command]
     started = [tag("li", tag("b", name), tag("code", command)) for name, command in commands]
     return _section(
         "Circumstances",
         tag("h3", "Repeat it"),
         _command(comparison.command),
-        tag("h3", "Notes") if comparison.notes else None,
-        tag("ul", [tag("li", note) for note in comparison.notes], class_="notes") if comparison.notes else None,
+        tag("h3", "Notes") if notes else None,
+        tag("ul", [tag("li", _prose(note)) for note in notes], class_="notes") if notes else None,
         tag("div",
             tag("div", tag("h3", "Machine"), tables.facts(comparison.machine)),
             tag("div", tag("h3", "Versions"), tables.facts(comparison.versions)), class_="pair"),
@@ -251,10 +284,26 @@ def _circumstances(comparison: Comparison) -> Markup:
     )  # fmt: skip
 
 
+def _notes_of_points(comparison: Comparison) -> list[str]:
+    """One for each note, with where it holds."""
+    where: dict[str, dict[str, list[str]]] = {}
+    for configuration in comparison.configurations:
+        for point in configuration.points:
+            if point.note:
+                where.setdefault(point.note, {}).setdefault(configuration.name, []).append(f"{point.concurrency:,}")
+    return [
+        f"{note} ({'; '.join(f'{name} at {listing(loads)}' for name, loads in found.items())})"
+        for note, found in where.items()
+    ]
+
+
 def _footer(comparison: Comparison) -> Markup:
     ladder = comparison.ladder
     loads = f"From {clients(ladder[0])} to {ladder[-1]:,}. " if len(ladder) > 1 else ""
-    return tag("footer", tag("p", f"{loads}Made by eitherway on the machine that it describes; another machine gives other figures."))
+    return tag(
+        "footer",
+        tag("p", f"{loads}Made by eitherway on the machine that it describes; another machine gives other figures."),
+    )
 
 
 def _span(seconds: float) -> str:
@@ -264,4 +313,4 @@ def _span(seconds: float) -> str:
 
 
 def _asset(name: str) -> Markup:
-    return Markup((files("eitherway.lab") / name).read_text(encoding="utf-8"))
+    return Markup((files("eitherway.lab.report") / name).read_text(encoding="utf-8"))

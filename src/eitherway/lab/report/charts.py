@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from eitherway.lab.markup import Markup, joined, plain, tag
-from eitherway.lab.scales import Scale, spread
+from eitherway.lab.report.markup import Markup, joined, plain, tag
+from eitherway.lab.report.scales import Scale, spread
 
-_LETTER = 6.6  # about the width of a letter
+_LETTER = 7.2  # about the width of a letter
 _LABEL_LETTER = 7.4  # of a label, which is bold
 _LINE = 15.0  # the distance between two labels
 _RING = 9.0
@@ -51,7 +51,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A measured value and its interval. Hollow: the client was the limit."""
+    """A measured value and its interval. Hollow: not to be relied on."""
 
     x: float
     y: float
@@ -61,21 +61,23 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """What is drawn of one configuration."""
+
+    dots: tuple[Dot, ...]
+    dashed: tuple[tuple[float, float], ...] = ()  # what theory says
+    dotted: tuple[tuple[float, float], ...] = ()  # a second measured line
+    ring: float | None = None  # full from this x on
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """One configuration in a chart."""
+    """A configuration's curve, and how it is told from the others."""
 
     number: int  # among those that the charts show: the script's name for it
     slot: int  # of colour and marker
     label: str
-    dots: tuple[Dot, ...]
-    dashed: tuple[tuple[float, float], ...] = ()  # what theory says
-    dotted: tuple[tuple[float, float], ...] = ()  # a second measured line
-    ring: float | None = None  # saturated from this x on
-
-    @property
-    def values(self) -> list[float]:
-        spans = [value for dot in self.dots for value in (dot.low, dot.y, dot.high)]
-        return [*spans, *(y for _, y in (*self.dashed, *self.dotted))]
+    curve: Curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def drawing(frame: Frame, label: str, *content: object, **data: object) -> Marku
 
 def line_chart(frame: Frame, label: str, lines: Sequence[Line], x: Axis, y: Axis) -> Markup:
     """Bands, lines and markers; labels at the ends of the lines, moved apart where they would collide."""
-    at = sorted({dot.x for line in lines for dot in line.dots})
+    at = sorted({dot.x for line in lines for dot in line.curve.dots})
     return drawing(
         frame,
         label,
@@ -179,16 +181,17 @@ def _series(frame: Frame, line: Line, x: Scale, y: Scale) -> Markup:
     def place(one: float, other: float) -> tuple[float, float]:
         return frame.x(x.share(one)), frame.y(max(-_BELOW, min(y.share(other), 1.0)))
 
-    dots = [dot for dot in line.dots if isfinite(dot.y)]
+    curve = line.curve
+    dots = [dot for dot in curve.dots if isfinite(dot.y)]
     top = [place(dot.x, dot.high) for dot in dots]
     under = [place(dot.x, dot.low) for dot in dots]
     middle = [place(dot.x, dot.y) for dot in dots]
-    rings = [place(dot.x, dot.y) for dot in dots if dot.x == line.ring]
+    rings = [place(dot.x, dot.y) for dot in dots if dot.x == curve.ring]
     return tag(
         "g",
         tag("path", d=_path([*top, *reversed(under)]) + "z", class_="band" if len(dots) > 1 else "whisker"),
-        _stroke("dashed", [place(*point) for point in line.dashed]),
-        _stroke("dotted", [place(*point) for point in line.dotted]),
+        _stroke("dashed", [place(*point) for point in curve.dashed]),
+        _stroke("dotted", [place(*point) for point in curve.dotted]),
         _stroke("line", middle),
         [tag("circle", cx=cx, cy=cy, r=_RING, class_="ring") for cx, cy in rings],
         [marker(line.slot, *at, hollow=dot.hollow) for at, dot in zip(middle, dots, strict=True)],
@@ -199,14 +202,16 @@ def _series(frame: Frame, line: Line, x: Scale, y: Scale) -> Markup:
 
 def _end_labels(frame: Frame, lines: Sequence[Line], x: Scale, y: Scale) -> Markup:
     """Right of the plot, each beside its line's end; a fine line leads there where it had to move."""
-    ends = [(line, line.dots[-1]) for line in lines if line.dots]
+    ends = [(line, line.curve.dots[-1]) for line in lines if line.curve.dots]
     wanted = [frame.y(max(0.0, min(y.share(dot.y), 1.0))) for _, dot in ends]
     places = spread(wanted, _LINE, frame.y(1), frame.y(0))
     edge = frame.width - frame.right
     found = []
     for (line, dot), at, place in zip(ends, wanted, places, strict=True):
         start = frame.x(x.share(dot.x)) + 7
-        lead = f"M{plain(start)} {plain(at)}L{plain(max(start, edge - 4))} {plain(at)}L{plain(edge + 10)} {plain(place)}"
+        lead = (
+            f"M{plain(start)} {plain(at)}L{plain(max(start, edge - 4))} {plain(at)}L{plain(edge + 10)} {plain(place)}"
+        )
         far = abs(place - at) > 3 or edge - start > 24
         found.append(
             tag(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, log
 
-from eitherway.lab.charts import Axis, Frame, drawing, marker, shortened, text, x_axis
-from eitherway.lab.markup import Markup, plain, tag
-from eitherway.lab.scales import Logarithmic
+from eitherway.lab.report.charts import Axis, Frame, drawing, marker, shortened, text, x_axis
+from eitherway.lab.report.markup import Markup, plain, tag
+from eitherway.lab.report.scales import Logarithmic
 
 _HEAD = 20.0  # the line with the name
 _BAR = 18.0
@@ -19,8 +20,6 @@ _BINS = 90
 _SEEN = 0.004  # a lower part of a hill is flat to the eye
 _TEXT = 6.9
 _STEP = 1.13  # a bucket of the load generator is not wider than this, where its neighbours do not say
-
-PARTS = (("queue", "in line"), ("cpu", "computing"), ("waiting", "waiting"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,12 @@ def bar_chart(width: float, label: str, rows: Sequence[Row]) -> Markup:
     return _rows(width, label, rows, lambda row, top: [_part("whole", 0, row.values[0] / longest * width, top)])
 
 
-def stacked_chart(width: float, label: str, rows: Sequence[Row]) -> Markup:
-    """Shares of a whole: every bar fills the width."""
+def stacked_chart(width: float, label: str, rows: Sequence[Row], names: Sequence[str]) -> Markup:
+    """Shares of a whole: every bar fills the width. The names are the parts' classes."""
 
     def parts(row: Row, top: float) -> list[Markup]:
         whole, start, found = sum(row.values) or 1.0, 0.0, []
-        for (name, _), value, inside in zip(PARTS, row.values, row.inside, strict=True):
+        for name, value, inside in zip(names, row.values, row.inside, strict=True):
             length = value / whole * width
             found.append(_part(name, start, length, top))
             if length > len(inside) * _TEXT + 12:
@@ -57,8 +56,7 @@ def stacked_chart(width: float, label: str, rows: Sequence[Row]) -> Markup:
     return _rows(width, label, rows, parts)
 
 
-def _rows(width: float, label: str, rows: Sequence[Row], draw: object) -> Markup:
-    assert callable(draw)
+def _rows(width: float, label: str, rows: Sequence[Row], draw: Callable[[Row, float], list[Markup]]) -> Markup:
     height = _HEAD + _BAR + _GAP
     frame = Frame(width, max(1.0, len(rows) * height - _GAP + 2), 0, 0)
     content = [
@@ -81,7 +79,9 @@ def _part(name: str, start: float, length: float, top: float) -> Markup:
 def _inside(name: str, middle: float, top: float, said: str) -> Markup:
     """A share, written into its part; on stripes it stands on a plate."""
     width = len(said) * _TEXT + 8
-    plate = tag("rect", x=middle - width / 2, y=top, width=width, height=_BAR, class_="plate") if name == "queue" else None
+    plate = (
+        tag("rect", x=middle - width / 2, y=top, width=width, height=_BAR, class_="plate") if name == "queue" else None
+    )
     return tag("g", plate, text(middle, top + _BAR - 4.5, said, f"in on-{name}"))
 
 
@@ -106,21 +106,15 @@ def _identity(row: Row) -> dict[str, object]:
 class Hill:
     """How one configuration's latencies lie."""
 
-    number: int
-    slot: int
-    label: str
-    said: str
+    row: Row
     histogram: tuple[tuple[float, int], ...]  # (upper bound, count), rising
     marks: tuple[float, ...]  # drawn as upright lines: the median first
 
 
-def distribution_chart(width: float, label: str, hills: Sequence[Hill], axis: Axis) -> Markup:
+def distribution_chart(width: float, label: str, hills: Sequence[Hill], scale: Logarithmic, axis: Axis) -> Markup:
     """One hill below the other, over one logarithmic axis; each as high as its row."""
-    scale = axis.scale
-    assert isinstance(scale, Logarithmic)
     height = _HEAD + _HILL + _GAP / 2
     frame = Frame(width, len(hills) * height + 48, 4, 4, top=0, bottom=46)
-    places = stations(scale)
     content = [_hill(frame, hill, scale, index * height) for index, hill in enumerate(hills)]
     return drawing(
         frame,
@@ -129,7 +123,7 @@ def distribution_chart(width: float, label: str, hills: Sequence[Hill], axis: Ax
         content,
         tag("line", class_="cross", y1=0, y2=frame.y(0)),
         data_axis="x",
-        data_at=",".join(plain(frame.x(scale.share(at))) for at in places),
+        data_at=",".join(plain(frame.x(scale.share(at))) for at in stations(scale)),
     )
 
 
@@ -153,23 +147,18 @@ def below(histogram: Sequence[tuple[float, int]], latency: float) -> float:
 def _hill(frame: Frame, hill: Hill, scale: Logarithmic, top: float) -> Markup:
     base = top + _HEAD + _HILL
     heights = _density(hill.histogram, scale)
-    at = [index for index, share in enumerate(heights) if share > _SEEN]
-    outline = range(max(0, at[0] - 1), min(_BINS, at[-1] + 2)) if at else range(0)
+    seen = [index for index, share in enumerate(heights) if share > _SEEN]
+    outline = range(max(0, seen[0] - 1), min(_BINS, seen[-1] + 2)) if seen else range(0)
     points = "L".join(f"{plain(frame.x((i + 0.5) / _BINS))} {plain(base - heights[i] * _HILL)}" for i in outline)
-    lines = [
-        tag("line", x1=place, x2=place, y1=base - _HILL + 4, y2=base, class_="mark" if index == 0 else "mark late")
-        for index, mark in enumerate(hill.marks)
-        if mark > 0
-        for place in (frame.x(min(1.0, max(0.0, scale.share(mark)))),)
-    ]
-    row = Row(hill.number, hill.slot, hill.label, hill.said, ())
+    marks = [(frame.x(min(1.0, max(0.0, scale.share(mark)))), "mark late" if index else "mark")
+             for index, mark in enumerate(hill.marks) if mark > 0]  # fmt: skip
     return tag(
         "g",
         tag("path", d=f"M{points}", class_="hill") if points else None,
-        lines,
+        [tag("line", x1=at, x2=at, y1=base - _HILL + 4, y2=base, class_=kind) for at, kind in marks],
         tag("line", x1=frame.x(0), x2=frame.x(1), y1=base, y2=base, class_="base"),
-        _name(row, frame.width - 2, top),
-        **_identity(row),
+        _name(hill.row, frame.width - 2, top),
+        **_identity(hill.row),
     )
 
 
@@ -188,9 +177,9 @@ def _density(histogram: Sequence[tuple[float, int]], scale: Logarithmic) -> list
 
 
 def _buckets(histogram: Sequence[tuple[float, int]]) -> list[tuple[float, float, int]]:
-    """(lower, upper, count). Empty buckets are not kept, so a lower bound is guessed from how close neighbours stand."""
+    """(lower, upper, count). Empty buckets are not kept, so a lower bound is guessed from how close they stand."""
     uppers = [upper for upper, _ in histogram if upper > 0]
-    steps = [b / a for a, b in zip(uppers, uppers[1:], strict=False) if b > a]
+    steps = [b / a for a, b in pairwise(uppers) if b > a]
     step = max(1.01, min(_STEP, min(steps, default=_STEP) ** 2))
     found, previous = [], 0.0
     for upper, count in histogram:

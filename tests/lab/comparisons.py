@@ -1,4 +1,4 @@
-"""Comparisons as a run would give them, made from a small model of queues: for the tests of page, table and sentences."""
+"""Comparisons as a run would give them, made from a small model of queues."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ VERDICT = Verdict(
     sentences=(
         "Start with gevent: it answers 121 times as many requests a second as sync.",
         "A request spends 99 % of its time waiting, so what counts is how many can wait at once.",
-        "At 1,000 clients gevent answers 2,420 requests a second and uvloop 2,300; the median at one client is the same.",
+        "At 1,000 clients gevent answers 2,420 requests a second and uvloop 2,300; with one client all are alike.",
         "It takes 41 MB of memory, 9 kB for each client more.",
     ),
     winner="gevent",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from eitherway.lab import findings
-from eitherway.lab.charts import marker
-from eitherway.lab.figures import Member
-from eitherway.lab.markup import Markup, joined, plain, tag
+from eitherway.lab.report.charts import marker
+from eitherway.lab.report.figures import Member
+from eitherway.lab.report.markup import Markup, joined, plain, tag
 from eitherway.lab.results import Comparison, Configuration, Point
 from eitherway.lab.units import clients, duration, number, percent, size
 
@@ -18,7 +18,7 @@ Column = tuple[str, Callable[[Point], str]]
 
 
 def contenders(comparison: Comparison, members: Sequence[Member]) -> Markup:
-    """One line for each configuration: what its model is, and what it did at the common load; failures with their reason."""
+    """A line for each configuration: what its model is, and what it did at the common load, or why it failed."""
     load = findings.common_load(comparison)
     fastest = max((p.throughput.middle for c in comparison.configurations if (p := _at(c, load))), default=0.0)
     by_name = {m.name: m for m in members}
@@ -34,6 +34,12 @@ def contenders(comparison: Comparison, members: Sequence[Member]) -> Markup:
     return tag("ul", head, rows, class_="contenders")
 
 
+def title(member: Member) -> Markup:
+    """The name, after its letter; on a wide page only where the wide charts use the letter too."""
+    letter = tag("span", member.letter, class_="letter" if member.short == member.letter else "letter on-narrow")
+    return joined((letter if member.letter else None, member.name))
+
+
 def swatch(member: Member | None) -> Markup:
     if member is None:
         return tag("span", class_="swatch")
@@ -44,13 +50,14 @@ def _contender(
     configuration: Configuration, member: Member | None, point: Point | None, fastest: float, new: bool
 ) -> Markup:
     model = findings.MODELS.get(configuration.engine, "") if new else ""
-    name = tag("b", f"{member.letter}  " if member and member.letter else "", configuration.name)
+    name = tag("b", title(member) if member else configuration.name)
     who = tag("div", swatch(member), tag("div", name, tag("small", model) if model else None), class_="who")
     if configuration.failure:
         why = tag("div", tag("b", "not ranked: "), configuration.failure, class_="why")
         return tag("li", who, why, class_="failed")
     if point is None:
-        return tag("li", who, tag("div", "not measured at this load", class_="why"), class_="failed")
+        unmeasured = "not measured at this load" if configuration.points else "not measured"
+        return tag("li", who, tag("div", unmeasured, class_="why"), class_="failed")
     share = plain(100 * point.throughput.middle / fastest) if fastest else "0"
     slot = f" s{member.slot}" if member else ""
     fill = tag("i", style=f"width:{share}%", class_="fill")
@@ -78,12 +85,15 @@ def _percentile(name: str) -> Callable[[Point], str]:
 
 def _throughput(point: Point) -> str:
     value = point.throughput
-    mark = " (client’s limit)" if point.client_limited else ""
-    return f"{number(value.middle)} [{number(value.low)}–{number(value.high)}]{mark}"
+    mark = " (the client's limit)" if point.client_limited else ""
+    span = "" if value.low == value.high else f" [{number(value.low)}–{number(value.high)}]"
+    return f"{number(value.middle)}{span}{mark}"
 
 
 def _not_good(point: Point) -> str:
-    return ", ".join(f"{count:,} × {status}" for status, count in point.statuses.items() if not 200 <= status < 300) or "0"
+    return (
+        ", ".join(f"{count:,} × {status}" for status, count in point.statuses.items() if not 200 <= status < 300) or "0"
+    )
 
 
 def _errors(point: Point) -> str:
@@ -142,16 +152,12 @@ def _listed(comparison: Comparison) -> Sequence[Configuration]:
 
 def _body(configuration: Configuration, columns: Sequence[Column]) -> Markup:
     points = sorted(configuration.points, key=lambda p: p.concurrency)
-    rows = [
-        tag("tr", tag("th", configuration.name, scope="row"), [tag("td", show(point)) for _, show in columns],
-            class_="first" if index == 0 else None)
-        for index, point in enumerate(points)
-    ]  # fmt: skip
+    rows: list[list[Markup]] = [[tag("td", show(point)) for _, show in columns] for point in points]
     if configuration.failure or not points:
         why = configuration.failure or "not measured"
-        name = tag("th", configuration.name, scope="row")
-        rows.append(tag("tr", name, tag("td", why, colspan=str(len(columns)), class_="reason"), class_="first"))
-    return tag("tbody", rows)
+        rows.append([tag("td", why, colspan=str(len(columns)), class_="reason")])
+    rows[0].insert(0, tag("th", configuration.name, scope="rowgroup", rowspan=str(len(rows))))
+    return tag("tbody", [tag("tr", cells) for cells in rows])
 
 
 def theory(comparison: Comparison) -> Markup | None:
@@ -168,13 +174,16 @@ def theory(comparison: Comparison) -> Markup | None:
             tag("td", f"{number(c.best.throughput.middle)} a second" if c.best else _NONE),
             tag("td", percent(p.deviation), class_="off" if p.limit else None),
             tag("td", p.model, tag("strong", f" What limits instead: {p.limit}") if p.limit else None, class_="prose"),
-            class_="first",
         )
         for c, p in found
     ]
-    head = tag("tr", [tag("th", title, scope="col", class_="prose" if title == titles[-1] else None) for title in titles])
+    head = tag(
+        "tr", [tag("th", title, scope="col", class_="prose" if title == titles[-1] else None) for title in titles]
+    )
     return _scrolled("Theory beside measurement", tag("table", tag("thead", head), tag("tbody", rows)))
 
 
 def facts(values: Mapping[str, str]) -> Markup:
-    return tag("dl", joined(tag("div", tag("dt", key), tag("dd", value)) for key, value in values.items()), class_="facts")
+    return tag(
+        "dl", joined(tag("div", tag("dt", key), tag("dd", value)) for key, value in values.items()), class_="facts"
+    )

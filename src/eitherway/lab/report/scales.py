@@ -79,7 +79,7 @@ class Logarithmic:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for labels, in the order given: as near to those wanted as a distance of `gap` allows, inside the bounds."""
+    """Places for labels, in the order given: as near to those wanted as a distance of `gap` allows, within bounds."""
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
     clusters: list[list[float]] = []  # [sum of wanted first places, members]
     for rank, index in enumerate(order):
