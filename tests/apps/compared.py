@@ -91,6 +91,10 @@ def redirecting(environ: Environ, start: Start) -> Iterable[bytes]:
     return answer(start, "", "302 Found", ("Location", "/login"))
 
 
+def redirecting_under_threads(environ: Environ, start: Start) -> Iterable[bytes]:
+    return redirecting(environ, start) if ENGINE == "threads" else answer(start, "here")
+
+
 def login(environ: Environ, start: Start) -> Iterable[bytes]:
     if environ.get("HTTP_AUTHORIZATION") != "Bearer key":
         return answer(start, "who are you?", "401 Unauthorized")

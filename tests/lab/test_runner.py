@@ -100,6 +100,12 @@ def test_one_that_answers_wrong_is_not_ranked() -> None:
     assert found.verdict is not None and found.verdict.winner == "sync"
 
 
+def test_a_redirect_by_one_engine_only_is_its_own_fault() -> None:
+    found = compare("redirecting_under_threads", engines=("sync", "threads"), threads=(8,))
+    assert row(found, "threads, 8 threads").failure.startswith("GET / redirects to /login")
+    assert row(found, "sync").points
+
+
 def test_one_that_crashes_under_load_is_a_row_with_its_reason() -> None:
     found = compare("crashing_under_load", engines=("sync", "threads"), threads=(8,))
     failure = row(found, "threads, 8 threads").failure

@@ -118,9 +118,10 @@ class Runner:
             with self._server(variant) as server:
                 self._check(variant, server)
                 return "", server.interface
-        except NotComparable:
-            raise
         except LabError as error:
+            # What no engine has answered yet is the request's fault; later it is the engine's.
+            if isinstance(error, NotComparable) and variant.application.title not in self._patterns:
+                raise
             return str(error), ""
 
     def _server(self, variant: Variant, *more: str) -> Server:
