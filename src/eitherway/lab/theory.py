@@ -10,6 +10,7 @@ from eitherway.lab.units import duration, number
 DEVIATES = 0.25  # beyond that something else than the model's own limit is at work
 _BUSY = 0.85  # of a CPU
 _NEAR = 0.25  # how far a rate may be from a limit that explains it
+_ALONE = 1.6  # times the rate of a single client: below that requests do not run beside each other
 _LOOPS = ("gevent", "asyncio", "uvloop")
 
 
@@ -67,7 +68,7 @@ def is_one_at_a_time(configuration: Configuration) -> bool:
     if not is_loop or one is None or full is None or full.concurrency == 1 or not one.mean_latency:
         return False
     single = configuration.workers / one.mean_latency
-    return full.throughput.middle <= (1 + _NEAR) * single and full.cost.cores < _BUSY * configuration.workers
+    return full.throughput.middle <= _ALONE * single and full.cost.cores < _BUSY * configuration.workers
 
 
 def _fullest(configuration: Configuration) -> Point | None:
