@@ -12,7 +12,7 @@ from eitherway.lab.server import Server
 
 _SECONDS = 1.0  # of load
 _CLIENTS = 10  # so that the loop turns seldom, and its worker is seen to be held up
-_SHORTEST = 0.1  # seconds of the time-out
+_SHORTEST = 0.005  # seconds of the time-out
 _REPORT = re.compile(r" stuck for \S+ s in (\S+:\d+ \S+) \([^)]*\)\n((?:  .*\n)*)")
 # At the bottom of a thread's stack. A stack without it is that of a task that waits, and holds nobody up.
 _BOTTOM = "_run_module_as_main"
@@ -23,7 +23,7 @@ def find_blocking_line(options: Sequence[str], requests: Sequence[Request], serv
 
     `options` are those of `eitherway serve`; one request takes `service_time` seconds when nobody else asks.
     """
-    timeout = max(_SHORTEST, 2 * service_time)
+    timeout = max(_SHORTEST, service_time / 2)  # so that a request is overdue while it runs
     try:
         with Server([*options, "--timeout", f"{timeout:.3f}"]) as server:
             run_load(Load(server.host, server.port, tuple(requests), clients=_CLIENTS, duration=_SECONDS + timeout))
