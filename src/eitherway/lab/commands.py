@@ -1,4 +1,4 @@
-"""The lab's commands: what the user wrote becomes a task; what came out is shown and written. Imported when asked for."""
+"""The lab's commands: what the user wrote becomes a task; what came out is shown and written. Imported when used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from eitherway.errors import LabError
 from eitherway.lab.plan import ENGINES, LADDER, ROUNDS, Application, Wishes
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from eitherway.lab.load import Request
     from eitherway.lab.results import Comparison
     from eitherway.lab.runner import Task
@@ -250,7 +253,7 @@ def _keep(comparison: Comparison, output: str, json_file: str | None) -> None:
     from eitherway.lab.results import as_json
     from eitherway.lab.terminal import print_comparison
 
-    print_comparison(comparison)
+    print_comparison(comparison, _console())
     for note in comparison.notes:
         click.echo(f"\nNote: {note}.")
     if json_file:
@@ -258,6 +261,15 @@ def _keep(comparison: Comparison, output: str, json_file: str | None) -> None:
     if any(each.points for each in comparison.configurations):
         _write(output, render(comparison))
         click.echo(f"\nThe report: {output}")
+
+
+def _console() -> Console | None:
+    """Where there are colours; None: plain lines."""
+    if not sys.stdout.isatty() or find_spec("rich") is None:
+        return None
+    from rich.console import Console
+
+    return Console()
 
 
 def _write(file: str, text: str) -> None:

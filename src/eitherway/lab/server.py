@@ -26,7 +26,7 @@ from eitherway.errors import LabError
 from eitherway.lab.observe import descendants
 
 START_PATIENCE = 30.0  # seconds until it must serve
-_STOP_PATIENCE = 2.0  # seconds until the next harder way of ending it
+_STOP_PATIENCE = 1.0  # seconds until the next harder way of ending it
 _LOOK = 0.01  # seconds between two looks
 _BANNER = re.compile(r" serves .* \((\w+)\) on (\w+).* at http://([\d.]+):(\d+)")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ")

@@ -227,10 +227,7 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
     elif confidence == NONE:
         text = "their intervals overlap, or they differ by less than what is worth a change"
     elif others:
-        text = (
-            f"{listing(others)} cannot be told from it or {'is' if len(others) == 1 else 'are'} too little faster "
-            "to prefer; it is the simplest of these"
-        )
+        text = f"level with it, or too little faster to prefer: {listing(others)}; it is the simplest of these"
     elif few or not comparison.complete:
         text = "no other comes near"
     else:
