@@ -60,6 +60,17 @@ def test_a_small_difference_is_a_percentage() -> None:
     assert "25 % more than gevent" in findings.of_throughput(comparison((one, other)))
 
 
+def test_wide_intervals_are_no_tie() -> None:
+    """Of rounds that differ too much the middle is still told, and that it is not sure."""
+    one, other = configuration("sync", 0.05, 0.0004, 1), configuration("gevent", 0.05, 0.0004, ONLY_ONE)
+    shaken = replace(
+        other, points=tuple(replace(p, throughput=interval(p.throughput.middle, 1.0)) for p in other.points)
+    )
+    said = findings.of_throughput(comparison((one, shaken)))
+    assert "gevent answers most: 2,500 requests a second, 126 times as many as sync." in said
+    assert "The rounds differ too much to tell sync from it for sure." in said
+
+
 def test_a_single_round_has_no_interval_so_a_tenth_is_no_difference() -> None:
     one, other = (configuration(name, 0.0, cpu, 1) for name, cpu in (("sync", 0.01), ("gevent", 0.0105)))
     exact = [
@@ -193,7 +204,7 @@ def test_evenness_is_the_ratio_of_the_late_to_the_middle() -> None:
     other = configuration("threads", 0.05, 0.0004, 8, spread=0.5)
     said = findings.of_distribution(comparison((one, other)), 100)
     assert said.startswith("At 100 clients sync treats requests most alike")
-    assert "With threads that is 3.2 times" in said
+    assert "hardly any takes longer than the middle one. With threads one in a hundred takes 3.2 times" in said
 
 
 def test_a_latency_that_was_reckoned_says_nothing_of_evenness() -> None:

@@ -25,7 +25,8 @@ SHOWN = 8  # configurations that a chart can hold and still be read
 _SAME = 0.05  # values without an interval count as equal within this share
 _FULL = 0.95  # of its best throughput: from there on more clients bring nothing
 _QUEUES = 0.05  # a smaller share of a request's time in a queue is nobody's trouble
-_CHANCE = 0.1
+_CHANCE = 0.1  # of single rounds: what may be nothing but chance
+_NEAR = 0.8  # of the best: with overlapping intervals it is level; below these it cannot be told
 _NAMED = 3  # so many names may stand in a row
 _LITTLE = 0.01  # a smaller share is not worth a word
 _NOTHING = "Nothing was measured, so there is nothing to see here."
@@ -129,18 +130,24 @@ def of_throughput(comparison: Comparison) -> str:
     load, found = _at_load(comparison)
     if load is None or not found:
         return _NOTHING
-    at = f"At {clients(load)}"
-    best, worst = found[0][1].throughput, found[-1][1].throughput
+    at, best = f"At {clients(load)}", found[0][1].throughput
     leaders = [c.name for c, p in found if alike(p.throughput, best)]
+    near = [c.name for c, p in found if c.name in leaders and p.throughput.middle >= _NEAR * best.middle]
+    vague = [name for name in leaders if name not in near]
     if len(found) == 1:
         said = f"{at} {found[0][0].name} answers {number(best.middle)} requests a second."
-    elif len(leaders) == len(found):
-        said = f"{at} there is no difference you could see: {_all(found)} answer about {number(best.middle)} a second."
+    elif len(near) == len(found):
+        who = "both" if len(found) == 2 else "all"
+        said = f"{at} there is no difference you could see: {who} answer about {number(best.middle)} a second."
     else:
-        who = f"{leaders[0]} answers most" if len(leaders) == 1 else f"{listing(leaders)} answer most"
-        same = "" if len(leaders) == 1 else ", with no difference you could see between them"
-        more = _more(best.middle, worst.middle, found[-1][0].name)
+        who = f"{near[0]} answers most" if len(near) == 1 else f"{listing(near)} answer most"
+        same = "" if len(near) == 1 else ", with no difference you could see between them"
+        more = _more(best.middle, found[-1][1].throughput.middle, found[-1][0].name)
         said = f"{at} {who}: {number(best.middle)} requests a second{same}{more}."
+    if vague:
+        said += (
+            f" The rounds differ too much to tell {listing(vague)} from {'it' if len(near) == 1 else 'them'} for sure."
+        )
     return f"{said} {_of_saturation([c for c, _ in found])}".rstrip()
 
 
@@ -218,11 +225,16 @@ def _evenness(load: int, found: list[tuple[float, Configuration, Point]]) -> str
     if len(found) == 1:
         return f"{at} the request in the middle takes {_p50(point)}; one in a hundred takes {_p99(point)} or more."
     if uneven <= even * 1.1:
-        return (
-            f"{at} all are about as even: one request in a hundred takes {times(uneven)} the middle one's time or more."
-        )
-    alike = f"{at} {first.name} treats requests most alike: one in a hundred takes {times(even)} the middle one's time"
-    return f"{alike} or more. With {last.name} that is {times(uneven)}: {_p50(slow)} and {_p99(slow)}."
+        return f"{at} all are about as even: {_latest(uneven)}."
+    alike = f"{at} {first.name} treats requests most alike: {_latest(even)}."
+    return f"{alike} With {last.name} {_latest(uneven)}: {_p50(slow)} and {_p99(slow)}."
+
+
+def _latest(ratio: float) -> str:
+    """How late the late ones are."""
+    if ratio < 1 + _SAME:
+        return "hardly any takes longer than the middle one"
+    return f"one in a hundred takes {times(ratio)} the middle one's time or more"
 
 
 def of_time(comparison: Comparison, load: int) -> str:
@@ -308,10 +320,6 @@ def _at_load(comparison: Comparison) -> tuple[int | None, list[tuple[Configurati
 def _throughput_at(configuration: Configuration, load: int | None) -> float:
     point = configuration.at(load) if load is not None else None
     return point.throughput.middle if point else -1.0
-
-
-def _all(found: Sequence[object]) -> str:
-    return "both" if len(found) == 2 else "all"
 
 
 def _more(best: float, worst: float, name: str) -> str:

@@ -11,7 +11,7 @@ from eitherway.lab.results import Comparison, Configuration, Point
 
 WIDE, HALF, NARROW = 1040.0, 500.0, 358.0
 
-_WIDE_LABEL, _NARROW_LABEL = 20, 8  # letters that have room at a line's end
+_WIDE_LABEL, _NARROW_LABEL = 26, 8  # letters that have room at a line's end
 _MOST_LOADS = 6
 _SLOTS = {"sync": 0, "threads": 1, "gevent": 2, "asyncio": 3, "uvloop": 4}
 
