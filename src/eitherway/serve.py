@@ -45,6 +45,7 @@ def _wants_supervisor(config: Config) -> bool:
 
 def _supervise(config: Config, sockets: list[Socket], application: object) -> int:
     # Imported here: a server of one process need not hold what supervising takes.
+    from eitherway.metrics.access_log import AccessLog
     from eitherway.supervisor import reload, template
     from eitherway.supervisor.front import balance
     from eitherway.supervisor.supervisor import Supervisor
@@ -53,6 +54,8 @@ def _supervise(config: Config, sockets: list[Socket], application: object) -> in
         reload.check()
     if config.preload:
         template.check(config)
+    if config.access_log:
+        AccessLog(config.access_log, config.access_format)  # refused now rather than in every process
     workers = config.workers or len(os.sched_getaffinity(0))
     return Supervisor(config, sockets, application, workers, balance(config, workers)).run()
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from eitherway import __version__, engines
 from eitherway.config import Config
 from eitherway.engines.base import Engine
-from eitherway.errors import ConfigError
 from eitherway.interfaces.base import COLOURS, Interface
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
 from eitherway.net.ending import Ending
@@ -127,10 +126,7 @@ def _open_access_log(config: Config) -> AccessLog | None:
     # Imported here: a server without an access log need not hold what writing one takes.
     from eitherway.metrics.access_log import AccessLog
 
-    try:
-        return AccessLog(config.access_log, config.access_format)
-    except OSError as error:
-        raise ConfigError(f"cannot write the access log {config.access_log}: {error.strerror}") from None
+    return AccessLog(config.access_log, config.access_format)
 
 
 def _join(name: str, application: Any, engine: Engine, config: Config, service: Service) -> Interface:

@@ -17,6 +17,8 @@ def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     body = b"ok"
     if path == "/pid":
         body = b"%d" % os.getpid()
+    elif path == "/client":
+        body = " ".join(environ[key] for key in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")).encode()
     elif path == "/exit":
         os._exit(7)
     elif path == "/crash":
@@ -49,6 +51,8 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
     body = b"ok"
     if path == "/pid":
         body = b"%d" % os.getpid()
+    elif path == "/client":
+        body = " ".join([scope["client"][0], scope["scheme"], dict(scope["headers"])[b"host"].decode()]).encode()
     elif path == "/exit":
         os._exit(7)
     elif path == "/hang":

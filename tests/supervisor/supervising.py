@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -86,6 +88,13 @@ def get(server: Server, path: str, timeout: float = 20.0, method: str = "GET") -
         return 0, b""
     finally:
         connection.close()
+
+
+def eitherway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "eitherway", *arguments],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **environ},
+    )  # fmt: skip
 
 
 def control(server: Server) -> str:

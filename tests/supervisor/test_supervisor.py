@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -10,7 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from supervising import Load, StartSupervised, children, control, get, is_alive, kill, status, wait_for_workers, workers
+from supervising import (
+    Load,
+    StartSupervised,
+    children,
+    control,
+    eitherway,
+    get,
+    is_alive,
+    kill,
+    status,
+    wait_for_workers,
+    workers,
+)
 
 from serving import Server, wait_until
 
@@ -228,13 +239,6 @@ def test_one_worker_more_or_less_by_signals(supervised: StartSupervised) -> None
     server.process.send_signal(signal.SIGTTOU)
     wait_until(lambda: server.log.count("1 workers from now on") == 2)
     assert len(workers(server)) == 1
-
-
-def eitherway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "eitherway", *arguments],
-        capture_output=True, text=True, timeout=60, env={**os.environ, **environ},
-    )  # fmt: skip
 
 
 def test_status_and_stop(supervised: StartSupervised) -> None:

@@ -9,20 +9,25 @@ from logging.handlers import WatchedFileHandler
 from time import localtime, strftime, time
 from typing import Any
 
+from eitherway.errors import ConfigError
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class AccessLog:
-    """Writes to the logger `eitherway.access`. `target` is a file's path, or "-" for stdout."""
+    """Writes to the logger `eitherway.access`. `target` is a file's path, or "-" for stdout. Raises ConfigError."""
 
     def __init__(self, target: str, style: str) -> None:
+        try:
+            handler = logging.StreamHandler(sys.stdout) if target == "-" else WatchedFileHandler(target)
+        except OSError as error:
+            raise ConfigError(f"cannot write the access log {target}: {error.strerror}") from None
         self._line = _json if style == "json" else _combined
         self._logger = logging.getLogger("eitherway.access")
         self._logger.propagate = False
         self._logger.setLevel(logging.INFO)
-        for handler in list(self._logger.handlers):
-            self._logger.removeHandler(handler)
-        handler = logging.StreamHandler(sys.stdout) if target == "-" else WatchedFileHandler(target)
+        for former in list(self._logger.handlers):
+            self._logger.removeHandler(former)
         handler.setFormatter(logging.Formatter("%(message)s"))
         self._logger.addHandler(handler)
 

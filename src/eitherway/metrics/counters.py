@@ -36,7 +36,7 @@ _SIZE = _TEXT_AT + TEXT
 PAST, BALANCER, FIRST = range(3)  # the slots; from FIRST on they are workers'
 SLOTS = FIRST + 512  # pages that nobody touches cost nothing
 MICROSECONDS = 1_000_000
-PATIENCE = 0.005  # seconds that a connection is left to siblings that have fewer
+PATIENCE = 0.02  # seconds that a connection is left to siblings that have fewer
 
 _COUNTS = struct.Struct(f"={EXTRA - REQUESTS}q")
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.util import find_spec
+from dataclasses import replace
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
@@ -25,12 +25,8 @@ from eitherway.supervisor.handle import Line, make_lines
 logger = logging.getLogger("eitherway.server")
 
 _SLACK = 2.0  # seconds beyond the graceful time-out that it gets to drain
+_PATIENT = 86400.0  # seconds
 _EARLY = 1.0  # seconds; a balancer that lives shorter is not started again at once
-
-
-def is_there() -> bool:
-    """Whether this installation has a balancer."""
-    return find_spec("eitherway.balancer") is not None
 
 
 class Front:
@@ -140,6 +136,11 @@ class Front:
             self.line.close()
 
 
+def behind(config: Config) -> Config:
+    """The settings of workers behind the balancer: it alone speaks to them, has the patience with clients, and logs."""
+    return replace(config, access_log="", forwarded_allow_ips=("unix",), write_timeout=_PATIENT, body_timeout=_PATIENT)
+
+
 def balance(config: Config, workers: int) -> str:
     """Who gives requests to the workers: "request" (the balancer) or "kernel".
 
@@ -148,4 +149,4 @@ def balance(config: Config, workers: int) -> str:
     wanted = config.balance
     if wanted == "auto":
         wanted = "request" if workers > 1 and config.engine in ("sync", "threads") else "kernel"
-    return wanted if is_there() else "kernel"
+    return wanted

@@ -77,7 +77,8 @@ class Handle:
     """A worker process, as the supervisor sees it."""
 
     id: int
-    pid: int
+    generation: int
+    pid: int  # 0: not forked yet
     slot: int
     line: Line
     path: str = ""  # of its own Unix socket, where a balancer gives it its requests

@@ -22,7 +22,7 @@ from eitherway.supervisor import policy as p
 from eitherway.supervisor.child import slots
 from eitherway.supervisor.control import Answer, ControlServer
 from eitherway.supervisor.events import Events
-from eitherway.supervisor.front import Front
+from eitherway.supervisor.front import Front, behind
 from eitherway.supervisor.handle import Failure, Handle
 from eitherway.supervisor.memory import resident
 from eitherway.supervisor.notify import Notifier
@@ -50,7 +50,8 @@ class Supervisor:
         self.policy = p.Policy(workers, config.graceful_timeout)
         self._sockets = sockets
         self._directory = tempfile.mkdtemp(prefix="eitherway-") if balance == "request" else ""
-        self.workers = Workers(config, sockets, application, self._forget, self._directory)
+        own = behind(config) if self._directory else config
+        self.workers = Workers(own, sockets, application, self._forget, self._directory)
         self._front = Front(config, sockets, self.workers.board, self._forget) if self._directory else None
         self._events = Events()
         self._notifier = Notifier()
@@ -100,7 +101,7 @@ class Supervisor:
             self.workers.kill(id)
         if self._front is not None:
             self._front.kill()
-        self.workers.stop_template()
+        self.workers.stop_templates()
         if self._watcher is not None:
             self._watcher.stop()
         if self._control is not None:

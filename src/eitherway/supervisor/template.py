@@ -43,8 +43,15 @@ class Template:
     """The supervisor's view of it. Forks are asked for at once, and happen when the import is done."""
 
     def __init__(
-        self, config: Config, sockets: list[Socket], application: object, board: Scoreboard, forget: Callable[[], None]
+        self,
+        generation: int,
+        config: Config,
+        sockets: list[Socket],
+        application: object,
+        board: Scoreboard,
+        forget: Callable[[], None],
     ) -> None:
+        self.generation = generation
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.line, theirs = make_lines()
         sys.stdout.flush()
@@ -65,7 +72,11 @@ class Template:
         message = json.dumps({"id": id, "slot": slot}).encode().ljust(64)
         socket_module.send_fds(self.line.socket, [message], fds)
 
-    def stop(self) -> None:
+    def retire(self) -> None:
+        """It forks what it was asked for, then ends."""
+        self.line.socket.shutdown(socket_module.SHUT_WR)
+
+    def kill(self) -> None:
         self.line.close()
         try:
             os.kill(self.pid, signal.SIGKILL)
@@ -91,20 +102,33 @@ def _be_template(config: Config, sockets: list[Socket], application: object, boa
         if not data:
             os._exit(0)  # the supervisor has ended, or wants a new template
         message = json.loads(data)
-        middle = os.fork()
-        if middle:
-            os.waitpid(middle, 0)
+        if pid := _fork_for_the_supervisor():
+            line.send({"forked": message["id"], "pid": pid})
             for fd in fds:
                 os.close(fd)
             continue
-        pid = os.fork()
-        if pid:
-            line.send({"forked": message["id"], "pid": pid})
-            os._exit(0)
         line.close()
         own = Line(Socket(fileno=fds[0]))
         post = Post(message["id"], own, board, message["slot"], len(fds) == 1)
         run_worker(replace(config, chdir=""), [Socket(fileno=fds[1])] if fds[1:] else sockets, loaded, post)
+
+
+def _fork_for_the_supervisor() -> int:
+    """As os.fork, but when it returns in the parent the new process is the supervisor's child. -1: it failed."""
+    reader, writer = os.pipe()
+    middle = os.fork()
+    if middle:
+        os.close(writer)
+        os.waitpid(middle, 0)
+        with open(reader) as said:
+            return int(said.read() or -1)
+    os.close(reader)
+    pid = os.fork()
+    if pid:
+        os.write(writer, b"%d" % pid)
+        os._exit(0)
+    os.close(writer)
+    return 0
 
 
 def _load(config: Config, application: object, line: Line) -> Any:

@@ -38,8 +38,7 @@ class Workers:
         self._forget = forget
         self._directory = directory  # where workers listen, each on a socket of its own; "": they share ours
         self._memory = OutOfMemory()
-        self._template: Template | None = None
-        self._template_generation = 0
+        self._templates: list[Template] = []  # the last one is of the newest generation
 
     # -- starting -------------------------------------------------------------------------------------------
 
@@ -48,14 +47,15 @@ class Workers:
         slot = self.board.take(id)
         if not slot:
             raise OSError("the scoreboard has no slot left")
+        # Made first: a template must not hold the line of a worker.
+        template = self._template_of(generation) if self._config.preload else None
         ours, theirs = make_lines()
         path = f"{self._directory}/{id}.sock" if self._directory else ""
         sockets = [_listen(path)] if path else self._sockets
-        handle = Handle(id, 0, slot, ours, path)
+        handle = Handle(id, generation, 0, slot, ours, path)
         try:
-            if self._config.preload:
-                own = sockets[0] if path else None
-                self._current_template(generation).fork(id, slot, theirs, own)
+            if template is not None:
+                template.fork(id, slot, theirs, sockets[0] if path else None)
             else:
                 handle.pid = self._fork(sockets, Post(id, theirs, self.board, slot, not path), ours)
         except OSError:
@@ -69,27 +69,31 @@ class Workers:
         self.handles[id] = handle
         return handle
 
-    def _current_template(self, generation: int) -> Template:
+    def _template_of(self, generation: int) -> Template:
         """The template of a generation: a reload imports anew."""
-        if self._template is not None and self._template_generation != generation:
-            self.stop_template()
-        if self._template is None:
+        templates = self._templates
+        if not templates or templates[-1].generation != generation:
+            if templates:
+                templates[-1].retire()
             arguments = (self._config, self._sockets, self._application, self.board, self._forget)
-            self._template, self._template_generation = Template(*arguments), generation
-        return self._template
+            templates.append(Template(generation, *arguments))
+        return templates[-1]
 
-    def stop_template(self) -> None:
-        if self._template is not None:
-            self.hear_template()
-            self._template.stop()
-            self._template = None
+    def stop_templates(self) -> None:
+        for template in self._templates:
+            template.kill()
+        self._templates.clear()
 
-    def hear_template(self) -> None:
+    def _hear_templates(self) -> None:
+        for template in list(self._templates):
+            self._hear(template)
+            if template.line.closed:
+                template.kill()
+                self._templates.remove(template)
+
+    def _hear(self, template: Template) -> None:
         """Learn the numbers of workers it has forked; those that it cannot fork any more have ended."""
-        template = self._template
-        if template is None:
-            return
-        failure = None
+        failure = Failure("the template process has ended", "", 1)
         for message in template.line.receive():
             match message:
                 case {"forked": id, "pid": pid}:
@@ -101,11 +105,8 @@ class Workers:
                     logger.warning("%s", text)
         if template.line.closed:
             for handle in self.handles.values():
-                if not handle.pid:
-                    handle.pid = _NEVER_FORKED
-                    handle.failure = failure or Failure("the template process has ended", "", 1)
-            template.stop()
-            self._template = None
+                if not handle.pid and handle.generation == template.generation:
+                    handle.pid, handle.failure = _NEVER_FORKED, failure
 
     def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
         sys.stdout.flush()
@@ -142,7 +143,7 @@ class Workers:
 
     def ended(self) -> list[tuple[Handle, int]]:
         """The workers that have ended, each with its status. They are to be buried."""
-        self.hear_template()
+        self._hear_templates()
         ended = []
         for handle in self.handles.values():
             if not handle.pid:
@@ -216,8 +217,8 @@ class Workers:
     def close_lines(self) -> None:
         for handle in self.handles.values():
             handle.line.close()
-        if self._template is not None:
-            self._template.line.close()
+        for template in self._templates:
+            template.line.close()
 
 
 def _listen(path: str) -> Socket:

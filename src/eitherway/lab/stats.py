@@ -1,0 +1,105 @@
+"""The lab's mathematics. Pure: intervals from rounds, queues, and what theory says of a model's throughput."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from eitherway.lab.results import Interval, Prediction
+from eitherway.lab.units import duration, number
+
+_RESAMPLES = 1000
+_SEED = 20
+_CONFIDENCE = 0.95
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The median of the rounds, and its bootstrap interval (percentile method, 95 %); the same for the same values."""
+    middle = median(values)
+    if len(values) < 2:
+        return Interval(middle, middle, middle)
+    chance = random.Random(_SEED)
+    medians = sorted(median(chance.choices(values, k=len(values))) for _ in range(_RESAMPLES))
+    cut = int((1 - _CONFIDENCE) / 2 * _RESAMPLES)
+    return Interval(medians[cut], middle, medians[-cut - 1])
+
+
+# ---- queues ----
+
+
+def waiting_share(rate: float, service: float, servers: int) -> float:
+    """The share of requests that have to wait in an M/M/c queue (Erlang's C formula); 1 where it overflows."""
+    load = rate * service
+    if load >= servers:
+        return 1.0
+    blocked = 1.0  # Erlang's B, by its recurrence over the servers
+    for count in range(1, servers + 1):
+        blocked = load * blocked / (count + load * blocked)
+    return blocked / (1 - load / servers * (1 - blocked))
+
+
+def queue_wait(rate: float, service: float, servers: int) -> float:
+    """The mean wait, in seconds, in an M/M/c queue of `servers` that each take `service` seconds for a request."""
+    if rate * service >= servers:
+        return float("inf")
+    return waiting_share(rate, service, servers) * service / (servers - rate * service)
+
+
+def closed_throughput(clients: int, think: float, demand: float, servers: int) -> float:
+    """Requests per second that so many clients get done, one at a time each: mean value analysis of a closed network.
+
+    Every request waits `think` seconds, which costs nobody anything, and needs `demand` seconds of one of `servers`
+    CPUs; several CPUs count as a fast one and a delay (Seidmann's approximation).
+    """
+    fast = demand / servers
+    delay = think + demand - fast
+    rate = held = 0.0
+    for population in range(1, clients + 1):
+        residence = fast * (1 + held)
+        rate = population / (delay + residence)
+        held = rate * residence
+    return rate
+
+
+# ---- a model's prediction ----
+
+
+def predict(
+    *,
+    slots: int | None,
+    processes: int,
+    cpus: int,
+    service: float,
+    cpu: float,
+    ladder: Iterable[int],
+    measured: Mapping[int, float],
+) -> Prediction:
+    """What one client's figures say of every load.
+
+    `slots`: requests that can run at once, all processes together; None: any number (a loop). `service`: the seconds
+    that a request takes for a single client, `cpu` of these on the CPU. `measured`: concurrency -> rate, to compare.
+    """
+    cpu = min(cpu, service)
+    servers = max(1, min(processes, cpus))
+    throughput = {}
+    for clients in ladder:
+        running = clients if slots is None else min(clients, slots)
+        throughput[clients] = closed_throughput(running, service - cpu, cpu, servers)
+    by_cpu = servers / cpu if cpu else float("inf")
+    by_slots = slots / service if slots is not None else float("inf")
+    return Prediction(
+        model=_model(slots, servers, service, cpu, by_slots <= by_cpu),
+        capacity=min(by_cpu, by_slots),
+        throughput=throughput,
+        latency={clients: clients / rate for clients, rate in throughput.items() if rate},
+        deviation=max((abs(measured[n] / throughput[n] - 1) for n in measured if throughput.get(n)), default=0.0),
+    )
+
+
+def _model(slots: int | None, servers: int, service: float, cpu: float, few_slots: bool) -> str:
+    if slots is not None and few_slots:
+        which = "one request" if slots == 1 else f"{number(slots)} requests"
+        return f"{which} at a time, {duration(service)} each: at most {number(slots / service)} a second"
+    which = "one CPU" if servers == 1 else f"{servers} CPUs"
+    return f"{which}, {duration(cpu)} of it for each request: at most {number(servers / cpu)} a second"
