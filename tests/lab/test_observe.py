@@ -90,7 +90,7 @@ def test_a_process_that_has_ended_used_nothing(run: Run) -> None:
 def test_a_cost_is_the_difference_by_request() -> None:
     before = Usage(10.0, 1.0, 0.5, 100, 10, 5, 4, 3, 2)
     after = Usage(12.0, 1.8, 0.7, 300, 30, 50, 40, 30, 20)
-    cost = spent_between(before, after, 100, {"p50": 0.25})
+    cost = spent_between(before, after, 50.0, {"p50": 0.25})
     assert (cost.cpu_user, cost.cpu_system) == (pytest.approx(0.008), pytest.approx(0.002))
     assert cost.cpu == pytest.approx(0.01)
     assert (cost.switches_voluntary, cost.switches_forced) == (2.0, 0.2)
@@ -100,4 +100,4 @@ def test_a_cost_is_the_difference_by_request() -> None:
 
 
 def test_nothing_answered_divides_by_nothing() -> None:
-    assert spent_between(Usage(1.0), Usage(1.0, 1.0), 0).cpu == 1.0
+    assert spent_between(Usage(1.0), Usage(1.0, 1.0), 0.0).cpu == 1.0

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import Any
 
 from eitherway.errors import LabError
 from eitherway.lab import answers
 from eitherway.lab.load import Load, LoadResult, Request, run_load
-from eitherway.lab.observe import observe, spent_between
+from eitherway.lab.observe import Usage, observe, spent_between
 from eitherway.lab.plan import WARM_UP
 from eitherway.lab.samples import SHARES, Sample, is_settled
 from eitherway.lab.server import Server
@@ -20,6 +21,7 @@ from eitherway.metrics.histogram import quantile
 TIMEOUT = 30.0  # seconds for one answer under load
 LONGEST_SETTLING = 8.0  # seconds that a queue is given to fill before the window begins
 _FULL = 2.0  # times one client's latency: there requests wait for each other
+_LAST_LOOK = 0.15  # seconds before the window's end
 _SLACK = 1.1  # more than the queue needs, as it is not filled evenly
 _WRONG = 0.01  # of the answers; where more are 500 and above the application breaks under load
 _COUNTED = ("p50", "p90", "p99", "max")  # of queue wait and loop lag
@@ -84,19 +86,44 @@ def _window(
     load = Load(
         server.host, server.port, tuple(requests), clients=clients, duration=seconds, warm_up=warm_up, timeout=timeout
     )
-    before = observe(server.pid)
-    result = run_load(load)
-    after = observe(server.pid)
+    watch = _Watch(server.pid, warm_up, seconds)
+    result = run_load(load, watch)
     after_status = _status(server)
     _look_for_faults(server, clients, result, before_status, after_status, timeout)
     cost = spent_between(
-        before,
-        after,
-        sum(result.statuses.values()),
+        *watch.looks(),
+        sum(result.statuses.values()) / result.seconds,
         _between(before_status, after_status, "queue_wait"),
         _between(before_status, after_status, "loop_lag"),
     )
     return Sample(clients, result, cost)
+
+
+class _Watch:
+    """Looks at a server's processes while a load is on: when the window begins, and shortly before it ends."""
+
+    def __init__(self, pid: int, warm_up: float, seconds: float) -> None:
+        self._pid = pid
+        self._from = warm_up
+        self._until = warm_up + seconds - _LAST_LOOK
+        self._began = 0.0
+        self._first: Usage | None = None
+        self._last: Usage | None = None
+
+    def __call__(self) -> None:
+        """Called again and again, from the first request on."""
+        now = monotonic()
+        self._began = self._began or now
+        if self._first is None:
+            if now - self._began >= self._from:
+                self._first = observe(self._pid)
+        elif now - self._began >= self._until:
+            self._last = observe(self._pid)
+
+    def looks(self) -> tuple[Usage, Usage]:
+        """The first and the last."""
+        last = self._last or observe(self._pid)
+        return self._first or last, last
 
 
 def _status(server: Server) -> dict[str, Any]:

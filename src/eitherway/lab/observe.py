@@ -2,7 +2,7 @@
 
     before = observe(server.pid)
     ...
-    spent = spent_between(before, observe(server.pid), seconds, requests)
+    cost = spent_between(before, observe(server.pid), rate)
 
 A process that has ended takes its counts with it; the lab's servers keep theirs for as long as they are watched.
 """
@@ -50,12 +50,13 @@ def observe(pid: int) -> Usage:
 def spent_between(
     before: Usage,
     after: Usage,
-    requests: int,
+    rate: float,
     queue_wait: Mapping[str, float] | None = None,
     loop_lag: Mapping[str, float] | None = None,
 ) -> Cost:
-    """The cost of `requests` that were answered between two looks. Memory and threads are those of the second."""
-    count = max(1, requests)
+    """The cost of a request, where `rate` were answered a second between two looks. Memory is that of the second."""
+    seconds = max(1e-9, after.at - before.at)
+    count = max(1.0, rate * seconds)
     user = max(0.0, after.cpu_user - before.cpu_user)
     system = max(0.0, after.cpu_system - before.cpu_system)
     return Cost(
@@ -67,7 +68,7 @@ def spent_between(
         switches_forced=max(0, after.switches_forced - before.switches_forced) / count,
         threads=after.threads,
         processes=after.processes,
-        cores=(user + system) / max(1e-9, after.at - before.at),
+        cores=(user + system) / seconds,
         queue_wait=queue_wait or {},
         loop_lag=loop_lag or {},
     )

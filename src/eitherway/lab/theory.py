@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eitherway.lab.results import Configuration, Point, Prediction
+from eitherway.lab.stats import predict
 from eitherway.lab.units import duration, number
 
 DEVIATES = 0.25  # beyond that something else than the model's own limit is at work
@@ -16,7 +17,26 @@ _LOOPS = ("gevent", "asyncio", "uvloop")
 
 def predicted(configuration: Configuration, cpus: int, blocked_at: str = "") -> Prediction | None:
     """The prediction from the point of one client, and, where it is wrong by more than a quarter, what limits."""
-    return None
+    one = configuration.at(1)
+    if configuration.failure or one is None or not one.mean_latency:
+        return None
+    prediction = predict(
+        slots=slots(configuration),
+        processes=configuration.workers,
+        cpus=cpus,
+        service=one.mean_latency,
+        cpu=one.cost.cpu,
+        ladder=[point.concurrency for point in configuration.points],
+        measured={p.concurrency: p.throughput.middle for p in configuration.points if not p.client_limited},
+    )
+    return with_limit(configuration, prediction, cpus, blocked_at)
+
+
+def slots(configuration: Configuration) -> int | None:
+    """How many requests run at once in all its processes together; None: as many as come."""
+    if configuration.engine == "sync":
+        return configuration.workers
+    return configuration.workers * configuration.threads or None
 
 
 def limit(configuration: Configuration, prediction: Prediction, cpus: int, blocked_at: str = "") -> str:
