@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 import click
@@ -22,7 +23,7 @@ OPTION_WIDTH = 31  # columns for an option and its argument; its help stands bes
 NO_BREAK = "\N{NO-BREAK SPACE}"
 USAGE_ERROR = 2  # exit code
 INTERRUPTED = 130  # exit code: 128 and the number of SIGINT
-LAB_COMMANDS = ("compare",)  # what measures; a server never imports it
+LAB_COMMANDS = {"compare": "commands", "load": "load_command", "claims": "claims_command"}  # and their modules
 ARGUMENT_BY_UNIT = {"bytes": "SIZE", "s": "TIME"}
 DEFAULTS = {each.name: each.default for each in fields(Config)}
 
@@ -110,9 +111,8 @@ class Commands(click.Group):
         """Return a command; one of the lab is imported now."""
         if cmd_name not in LAB_COMMANDS:
             return super().get_command(ctx, cmd_name)
-        from eitherway.lab import commands as lab
-
-        command: click.Command = getattr(lab, f"{cmd_name}_command")
+        module = import_module(f"eitherway.lab.{LAB_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:

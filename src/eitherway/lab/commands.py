@@ -130,7 +130,7 @@ def compare_command(words: tuple[str, ...], output: str, json_file: str | None, 
     from eitherway.lab.progress import progress
     from eitherway.lab.runner import Runner
 
-    with _interruptible(), ExitStack() as stack:
+    with interruptible(), ExitStack() as stack:
         task = _task(words, given, stack)
         shown = stack.enter_context(progress())
         comparison = Runner(task, shown).run()
@@ -236,7 +236,7 @@ def command_line() -> str:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Within the block TERM and HUP end the run as Ctrl-C does: with servers ended and results kept."""
     signals = (signal.SIGTERM, signal.SIGHUP)
     former = [signal.signal(number, signal.default_int_handler) for number in signals]

