@@ -32,7 +32,8 @@ def describe(supervisor: Supervisor) -> dict[str, Any]:
             "early_deaths": supervisor.policy.streak,
             "uptime": round(monotonic() - supervisor.started, 3),
         },
-        "balancer": balancer and {
+        "balancer": balancer
+        and {
             **balancer.summary(),
             "memory": resident(balancer.pid),
             "histograms": balancer.counts.histograms(),
