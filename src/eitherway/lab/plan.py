@@ -16,7 +16,7 @@ THREADS = {"wsgi": (8, 64), "asgi": (8,)}  # the axis, unless asked otherwise
 LADDER = (1, 10, 100)
 ROUNDS = 3
 
-BUDGET = 65.0  # seconds that a comparison may take, where no duration is given
+BUDGET = 55.0  # seconds that a comparison may take, where no duration is given
 SHORTEST, LONGEST = 0.5, 5.0  # seconds that a point is measured for, in one round
 START = 0.8  # seconds from one server's end to the next one's first answer, before any was seen
 WARM_UP = 0.15  # seconds at the beginning of a point that are not counted

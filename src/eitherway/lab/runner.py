@@ -23,6 +23,7 @@ from eitherway.lab.plan import Application, Variant, Visit, Wishes
 from eitherway.lab.results import Comparison, Configuration
 from eitherway.lab.samples import Sample, point_of
 from eitherway.lab.server import START_PATIENCE, Server
+from eitherway.lab.units import listing
 from eitherway.lab.verdict import judge
 
 
@@ -223,9 +224,9 @@ class Runner:
 
     def _result(self, started: str, seconds: float, complete: bool) -> Comparison:
         configurations = tuple(self._configuration(each) for each in self._findings)
-        for each in configurations:
-            if not each.failure and theory.pool_is_queue(each):
-                self._notes.append(f"{each.name}: the pool is the queue, its connections are all in use")
+        pooled = [each.name for each in configurations if not each.failure and theory.pool_is_queue(each)]
+        if pooled:
+            self._notes.append(f"the pool is the queue, as all of its connections are in use: {listing(pooled, 100)}")
         comparison = Comparison(
             title=self._task.title,
             command=self._task.command,

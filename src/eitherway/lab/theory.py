@@ -60,12 +60,12 @@ def limit(configuration: Configuration, prediction: Prediction, cpus: int, block
     if full.cost.cores >= _BUSY * min(configuration.workers, cpus):
         if configuration.workers == 1 and configuration.threads > 1:
             return "the GIL: one process computes on one CPU at a time, and threads that fight for it cost more"
-        return f"the CPU: {number(full.cost.cores)} CPUs are in use"
+        return f"the CPU, of which {number(round(full.cost.cores, 1))} is in use"
     if full.cost.cores >= _BUSY * cpus / 2:
         return f"the machine: server and load generator share its {cpus} CPUs"
     return (
         f"something that few requests can use at a time, such as a lock, a database or a service: CPUs are idle "
-        f"({number(full.cost.cores)} in use)"
+        f"({number(round(full.cost.cores, 1))} in use)"
     )
 
 

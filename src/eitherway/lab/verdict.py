@@ -182,7 +182,7 @@ def _change(ranking: _Ranking) -> str:
 
 
 def _factor(ratio: float) -> str:
-    return "the same" if abs(ratio - 1) < 0.05 else f"{times(ratio)} the"
+    return "about the same" if abs(ratio - 1) <= SAME else f"{times(ratio)} the"
 
 
 def _tail(mine: Point, its: Point) -> str:
@@ -211,7 +211,7 @@ def _cost(ranking: _Ranking, comparison: Comparison) -> str:
     held = ranking.points[least.name].cost.proportional
     if least is not chosen and cost.proportional > 1.2 * held:
         words += f", {least.name} {size(held)}"
-    words += f", and uses {cost.cores:.1f} CPUs"
+    words += f", and uses {used_cpus(cost.cores)}"
     cpus = int(comparison.machine.get("cores", "1").partition(" ")[0] or 1)
     if chosen.workers == 1 and cpus > 1 and cost.cores >= BUSY:
         words += f": one process can use no more, so with `--workers {cpus}` there may be more (--workers 1,{cpus})"
@@ -249,6 +249,12 @@ def _nothing(comparison: Comparison) -> str:
 
 
 # ---- figures that others need too ----
+
+
+def used_cpus(cores: float) -> str:
+    """ "1 CPU", "0.3 CPUs"."""
+    text = number(round(cores, 1))
+    return f"{text} CPU" if text == "1" else f"{text} CPUs"
 
 
 def waiting_share(point: Point) -> float:
