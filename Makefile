@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test soak lint types bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/python examples/demo.py
+	$(BIN)/eitherway compare --workload io:50ms
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -1,14 +1,19 @@
-"""The applications under test: the smallest answer there is, and one that waits 50 ms before it."""
+"""The applications under test: the smallest answer there is, and ones that wait before it, or say who gives it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 BODY = b"Hello, World!"
 WAIT_SECONDS = 0.05
+SHORT_SECONDS = 0.002
+LONG_SECONDS = 0.1  # for the path LONG_PATH
+LONG_PATH = "/long"
+WORKER_FIELD = "X-Worker"
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,6 +32,19 @@ def wsgi_sleep(environ: dict[str, Any], start_response: Callable[..., Any]) -> I
     return wsgi_hello(environ, start_response)
 
 
+def wsgi_mixed(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer after a short wait, or after a long one."""
+    time.sleep(LONG_SECONDS if environ["PATH_INFO"] == LONG_PATH else SHORT_SECONDS)
+    return wsgi_hello(environ, start_response)
+
+
+def wsgi_worker(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer at once, and say which process does."""
+    fields = [("Content-Type", "text/plain"), ("Content-Length", "13"), (WORKER_FIELD, str(os.getpid()))]
+    start_response("200 OK", fields)
+    return [BODY]
+
+
 async def asgi_hello(scope: Message, receive: Receive, send: Send) -> None:
     """Answer at once."""
     if scope["type"] == "lifespan":
@@ -42,6 +60,17 @@ async def asgi_sleep(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
         await asyncio.sleep(WAIT_SECONDS)
     await asgi_hello(scope, receive, send)
+
+
+async def asgi_worker(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer at once, and say which process does."""
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    worker = (WORKER_FIELD.lower().encode(), str(os.getpid()).encode())
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"13"), worker]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": BODY})
+    return None
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

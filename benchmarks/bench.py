@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from environment import PROGRAMS, Installed, say, variables
+from machine import Placement
 from process import HOST, ServerError, ServerProcess, free_port
 from servers import Server
-from wrk import WrkError
+from wrk import LoadError
 
 WARM_UP_SECONDS = 1
 
@@ -22,8 +24,8 @@ class Bench:
 
     installed: Installed
     directory: Path  # a fresh one, so that no server finds a configuration file
-    server_core: int
-    client_core: int
+    one: Placement  # of servers that are one process, and of the load on them
+    many: Placement  # of servers that are several
     rounds: int
     seconds: int
     idle_connections: int
@@ -31,18 +33,21 @@ class Bench:
     retaken: int = 0  # turns that were repeated because other programs disturbed them
     reasons: dict[str, str] = field(default_factory=dict)  # server -> why it has no figures
 
-    @property
-    def cores(self) -> tuple[int, int]:
-        return self.server_core, self.client_core
+    def placement(self, server: Server) -> Placement:
+        """Where a server and the load on it run."""
+        return self.many if server.workers > 1 else self.one
 
     @contextmanager
     def running(self, server: Server, app: str) -> Iterator[ServerProcess]:
-        """The server, answering, on its core; ended afterwards whatever happens."""
+        """The server, answering, on its cores; ended afterwards whatever happens."""
         if missing := self.installed.missing(server.distributions):
             raise ServerError(f"skipped: {missing}")
+        if absent := [program for program in server.programs if shutil.which(program) is None]:
+            raise ServerError(f"skipped: {absent[0]} is not installed")
         port = free_port()
         command = server.command_line(app, str(PROGRAMS), HOST, port)
-        with ServerProcess(command, port, self.server_core, variables(server.is_ours), self.directory) as process:
+        cores = self.placement(server).server
+        with ServerProcess(command, port, cores, variables(server.is_ours), self.directory) as process:
             yield process
 
     @contextmanager
@@ -50,7 +55,7 @@ class Bench:
         """A server that cannot be measured costs its row, not the run."""
         try:
             yield
-        except (ServerError, WrkError) as error:
+        except (ServerError, LoadError) as error:
             self.reasons[server.name] = str(error)
             say(f"  {server.name}: {error}")
 

@@ -19,6 +19,26 @@ SPINS = 3
 
 
 @dataclass(frozen=True)
+class Placement:
+    """The cores that a server may use, and those that the load generator may."""
+
+    server: tuple[int, ...]
+    client: tuple[int, ...]
+
+    @property
+    def is_shared(self) -> bool:
+        return bool(set(self.server) & set(self.client))
+
+    def __str__(self) -> str:
+        return f"server on {words(self.server)}, load on {'the same' if self.is_shared else words(self.client)}"
+
+
+def words(cores: tuple[int, ...]) -> str:
+    """`(0, 1)` as "cores 0 and 1"."""
+    return f"core{'s' * (len(cores) > 1)} {' and '.join(map(str, cores))}"
+
+
+@dataclass(frozen=True)
 class Machine:
     cpu: str
     cores: int
@@ -59,8 +79,12 @@ def missing_tools() -> list[str]:
     return [tool for tool in ("wrk", "taskset") if shutil.which(tool) is None]
 
 
-def choose_cores(server: int | None, client: int | None) -> tuple[int, int]:
-    """A core for the server and another for the load; the first two we may use unless the user says."""
+def choose_cores(server: int | None, client: int | None) -> tuple[Placement, Placement]:
+    """Where servers of one process run, and where those of several do.
+
+    One process has a core, and the load another; the first two we may use unless the user says. Several processes have
+    both, and the load a third, or where there is none both too.
+    """
     allowed = sorted(os.sched_getaffinity(0))
     for core in (server, client):
         if core is not None and core not in allowed:
@@ -72,7 +96,9 @@ def choose_cores(server: int | None, client: int | None) -> tuple[int, int]:
     second = client if client is not None else others[0]
     if first == second:
         raise SystemExit("the server and the load need a core each")
-    return first, second
+    both = (first, second)
+    third = tuple(core for core in allowed if core not in both)[:1]
+    return Placement((first,), (second,)), Placement(both, third or both)
 
 
 def busy_seconds(core: int) -> float:

@@ -11,12 +11,11 @@ import contextlib
 import statistics
 from dataclasses import dataclass, field
 
-import wrk
 from bench import WARM_UP_SECONDS, Bench
 from process import ServerProcess
+from sample import Sample, take
 from scenarios import GROUPS, Load, select_servers
 from servers import Server
-from wrk import Sample
 
 
 @dataclass
@@ -65,7 +64,7 @@ def measure(bench: Bench, rows: list[Row]) -> None:
 def start_all(
     bench: Bench, servers: tuple[Server, ...], app: str, stack: contextlib.ExitStack
 ) -> dict[str, ServerProcess]:
-    """Start a group's servers, all on the one core: those that have nothing to do do not disturb."""
+    """Start a group's servers, all on the same cores: those that have nothing to do do not disturb."""
     running = {}
     for server in servers:
         if server.name not in bench.reasons:
@@ -102,6 +101,7 @@ def take_turn(bench: Bench, rows: list[Row], running: dict[str, ServerProcess], 
         name = row.server.name
         if name not in bench.reasons:
             with bench.noting_failure(row.server):
-                sample = samples[name] = wrk.run(running[name], row.load, seconds, bench.cores)
+                placement = bench.placement(row.server)
+                sample = samples[name] = take(running[name], row.load, seconds, placement)
                 bench.progress(f"{row.load.name}, {name}: {sample.rate:,.0f}/s")
     return samples

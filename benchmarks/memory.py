@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import wrk
 from bench import WARM_UP_SECONDS, Bench
 from process import HOST, Memory, ServerProcess
+from sample import take
 from scenarios import BROWSER_HEAD, IDLE, IDLE_SERVERS, MEMORY, MEMORY_SERVERS, select_servers
 from servers import Server
 
@@ -62,7 +62,7 @@ def measure_memory(bench: Bench, rows: list[MemoryRow]) -> None:
                 continue
             bench.progress(f"{MEMORY}, round {number} of {bench.rounds}: {server.name}")
             with bench.noting_failure(server), bench.running(server, "hello") as process:
-                wrk.run(process, BROWSER_HEAD, WARM_UP_SECONDS, bench.cores)
+                take(process, BROWSER_HEAD, WARM_UP_SECONDS, bench.one)
                 added[server.name].readings.append(process.settled_memory())
 
 
@@ -76,9 +76,9 @@ def measure_idle(bench: Bench, rows: list[IdleRow]) -> None:
             continue
         bench.progress(f"{IDLE}: {server.name}, {wanted} connections")
         with bench.noting_failure(server), bench.running(server, "hello") as process:
-            wrk.run(process, BROWSER_HEAD, WARM_UP_SECONDS, bench.cores)
+            take(process, BROWSER_HEAD, WARM_UP_SECONDS, bench.one)
             row.before = process.settled_memory().resident
-            hold_connections(process, row, bench.client_core)
+            hold_connections(process, row, bench.one.client[0])
 
 
 def hold_connections(process: ServerProcess, row: IdleRow, core: int) -> None:

@@ -1,4 +1,4 @@
-"""One server as a running process: started on its core, awaited, checked, measured, ended."""
+"""One server as a running process: started on its cores, awaited, checked, measured, ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,10 +49,12 @@ def free_port() -> int:
 class ServerProcess:
     """A server and the processes it starts: they share a session of their own, by which we find them."""
 
-    def __init__(self, command: Sequence[str], port: int, core: int, env: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, cores: Iterable[int], env: dict[str, str], directory: Path
+    ) -> None:
         self.port = port
         self.url = f"http://{HOST}:{port}/"
-        self._command = ["taskset", "-c", str(core), *command]
+        self._command = ["taskset", "-c", ",".join(map(str, cores)), *command]
         self._env = env
         self._directory = directory
         self._log_path = directory / f"{port}.log"

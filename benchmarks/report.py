@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -9,18 +11,23 @@ from typing import Any
 
 import wrk
 from bench import WARM_UP_SECONDS, Bench
+from evenness import EvenRow
 from machine import Machine
 from measure import Row
 from memory import IdleRow, MemoryRow
-from scenarios import LOADS, MEMORY, Load
+from sample import DISTURBED_SHARE, OPEN_LOOP_SCRIPT, command_line
+from scenarios import CLIENTS, LOADS, MEMORY, Load
 from servers import Server
 from table import Table
-from verdicts import Verdict, judge
+from verdicts import Measured, Verdict, judge
 
 MIB = 2**20
 MEASURED = ("rate", "p50_ms", "p99_ms", "server_share", "client_share", "others_share", "core_speed")
 SATURATED_CLIENT_SHARE = 0.95
+BOUNDS = {"rate": "the ideal {:,.0f}/s", "p99_ms": "{:g} ms", "ratio": "{:g}"}
+FIGURES = {"rate": "requests/s", "p99_ms": "p99", "resident": "resident memory", "ratio": "most / fewest"}
 REMARK_LENGTH = 80
+SHORT_NAMES = {wrk.BROWSER_SCRIPT: "browser.lua", OPEN_LOOP_SCRIPT: "open_loop.py", sys.executable: "python"}
 VERSIONS_SHOWN = (
     "eitherway",
     "gevent",
@@ -42,12 +49,13 @@ class Findings:
     machine: Machine
     started: str
     rows: list[Row] = field(default_factory=list)
+    evenness: list[EvenRow] = field(default_factory=list)
     memory: list[MemoryRow] = field(default_factory=list)
     idle: list[IdleRow] = field(default_factory=list)
 
     @property
     def verdicts(self) -> list[Verdict]:
-        return judge(self.rows, self.memory)
+        return judge(Measured(self.rows, self.memory, self.evenness))
 
 
 def tables(findings: Findings) -> Iterator[Table]:
@@ -55,7 +63,9 @@ def tables(findings: Findings) -> Iterator[Table]:
     for load in LOADS:
         rows = [row for row in findings.rows if row.load == load]
         if rows:
-            yield load_table(load, rows, findings.bench)
+            yield (paced_table if load.rate else load_table)(load, rows, findings.bench)
+    if findings.evenness:
+        yield evenness_table(findings.evenness, findings.bench)
     if findings.memory:
         yield memory_table(findings.memory, findings.bench)
     if findings.idle:
@@ -80,13 +90,6 @@ def load_row(row: Row, bench: Bench) -> list[str]:
     if not row.samples:
         return [row.server.name, *[""] * 6, why_not(row.server, bench)]
     rates = row.figures("rate")
-    remarks = [f"ERRORS: {counts(row.errors)}"] if row.errors else []
-    if row.server.name in bench.reasons:
-        remarks.append(textwrap.shorten(bench.reasons[row.server.name], REMARK_LENGTH))
-    if row.median("client_share") > SATURATED_CLIENT_SHARE > row.median("server_share"):
-        remarks.append("wrk was the limit")
-    if row.disturbed:
-        remarks.append(f"disturbed in {row.disturbed} of {len(row.samples)} samples")
     return [
         row.server.name,
         f"{row.median('rate'):,.0f}",
@@ -95,7 +98,67 @@ def load_row(row: Row, bench: Bench) -> list[str]:
         milliseconds(row.median("p99_ms")),
         f"{row.median('server_share'):.0%}",
         f"{row.median('client_share'):.0%}",
-        "; ".join(remarks),
+        remarks(row, bench),
+    ]
+
+
+def remarks(row: Row, bench: Bench) -> str:
+    """What must be known of a row with figures."""
+    said = [f"ERRORS: {counts(row.errors)}"] if row.errors else []
+    if row.server.name in bench.reasons:
+        said.append(textwrap.shorten(bench.reasons[row.server.name], REMARK_LENGTH))
+    if row.median("client_share") > SATURATED_CLIENT_SHARE > row.median("server_share"):
+        said.append("wrk was the limit")
+    if row.disturbed:
+        said.append(f"disturbed in {row.disturbed} of {len(row.samples)} samples")
+    return "; ".join(said)
+
+
+def paced_table(load: Load, rows: list[Row], bench: Bench) -> Table:
+    """Latencies under a load of a given rate."""
+    return Table(
+        f"{load.title}: {load.rate:,.0f} requests/s",
+        ("server", "answers/s", "p50", "p99", "p99 of the short", "core", "generator late", "remarks"),
+        [paced_row(row, bench) for row in rows],
+        notes=(
+            "Latencies begin when a request was to be sent. Generator late: the p99 of its own delay, part of them.",
+        ),
+    )
+
+
+def paced_row(row: Row, bench: Bench) -> list[str]:
+    """One line of such a table."""
+    if not row.samples:
+        return [row.server.name, *[""] * 6, why_not(row.server, bench)]
+    times = [milliseconds(row.median(name)) for name in ("p50_ms", "p99_ms", "short_p99_ms")]
+    late = milliseconds(row.median("late_p99_ms"))
+    shares = [f"{row.median('server_share'):.0%}", late]
+    return [row.server.name, f"{row.median('rate'):,.0f}", *times, *shares, remarks(row, bench)]
+
+
+def evenness_table(rows: list[EvenRow], bench: Bench) -> Table:
+    """How requests spread over workers."""
+    return Table(
+        f"Requests by worker, {CLIENTS} keep-alive clients",
+        ("server", "most / fewest", "lowest to highest", "requests by worker", "connections", "remarks"),
+        [evenness_row(row, bench) for row in rows],
+        notes=("Requests and connections are those of the last round.",),
+    )
+
+
+def evenness_row(row: EvenRow, bench: Bench) -> list[str]:
+    """One line of that table."""
+    if not row.spreads:
+        return [row.server.name, *[""] * 4, why_not(row.server, bench)]
+    ratios = [spread.ratio for spread in row.spreads]
+    last = row.spreads[-1]
+    return [
+        row.server.name,
+        f"{statistics.median(ratios):.2f}",
+        f"{min(ratios):.2f} to {max(ratios):.2f}",
+        " / ".join(f"{count:,}" for count in last.answers),
+        " / ".join(map(str, last.connections)),
+        f"{last.lost} connections closed by the server" if last.lost else "",
     ]
 
 
@@ -161,12 +224,9 @@ def target_table(verdicts: list[Verdict]) -> Table:
 def names(verdict: Verdict) -> list[str]:
     """The words of a target: load, figure, ours, beside."""
     target = verdict.target
-    figure = {"rate": "requests/s", "p99_ms": "p99", "resident": "resident memory"}[target.figure]
+    figure = FIGURES[target.figure]
     beside = target.beside
-    if not isinstance(beside, Server):
-        beside_text = f"the ideal {beside:,.0f}/s" if target.figure == "rate" else f"{beside:g} ms"
-    else:
-        beside_text = beside.name
+    beside_text = beside.name if isinstance(beside, Server) else BOUNDS[target.figure].format(beside)
     subject = "hello" if target.subject == MEMORY else target.subject
     return [subject, figure, target.ours.name, beside_text]
 
@@ -195,13 +255,12 @@ def about(findings: Findings) -> list[str]:
         f"Machine: {findings.machine}.",
         f"Date: {findings.started}; load average before: {findings.machine.load_average:.2f}.",
         f"Versions: {', '.join(shown)}; {wrk.version()}.",
-        f"Server on core {bench.server_core}, wrk (one thread) on core {bench.client_core}, loopback, one"
-        " worker, no access logs.",
+        f"One worker: {bench.one}. Several: {bench.many}. wrk has one thread; loopback; no access logs.",
         f"{bench.rounds} round(s), in each {bench.seconds} s for every server and load, in turns of 1 s"
-        f" (waits: in one), after {WARM_UP_SECONDS} s of warm-up; every round starts its servers anew."
+        f" (waits, mixed: in one), after {WARM_UP_SECONDS} s of warm-up; every round starts its servers anew."
         " Figures are medians; a ratio is the median of the ratios of neighbouring turns.",
         f"Between turns the server's core ran plain Python at {min(speeds) / max(speeds):.0%} to 100% of its"
-        f" best speed. Disturbed is a sample while other programs used over {wrk.DISTURBED_SHARE:.0%} of a core;"
+        f" best speed. Disturbed is a sample while other programs used over {DISTURBED_SHARE:.0%} of a core;"
         f" {bench.retaken} turns were taken again for that.",
     ]
 
@@ -214,8 +273,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "machine": asdict(findings.machine),
         "versions": {**bench.installed.versions, "wrk": wrk.version()},
         "settings": {
-            "server_core": bench.server_core,
-            "client_core": bench.client_core,
+            "cores": {"one worker": asdict(bench.one), "several": asdict(bench.many)},
             "rounds": bench.rounds,
             "seconds": bench.seconds,
             "warm_up_seconds": WARM_UP_SECONDS,
@@ -223,6 +281,9 @@ def as_json(findings: Findings) -> dict[str, Any]:
         },
         "not_measured": bench.reasons,
         "loads": [load_json(row) for row in findings.rows],
+        "evenness": [
+            {"server": row.server.name, "rounds": [asdict(each) for each in row.spreads]} for row in findings.evenness
+        ],
         "memory": [
             {"server": row.server.name, "bytes": [asdict(reading) for reading in row.readings]}
             for row in findings.memory
@@ -239,7 +300,7 @@ def load_json(row: Row) -> dict[str, Any]:
         "group": row.group,
         "server": row.server.name,
         "command": row.server.command,
-        "wrk": " ".join(wrk.command_line(row.load, "URL", 1)).replace(wrk.BROWSER_SCRIPT, "browser.lua"),
+        "generator": " ".join(SHORT_NAMES.get(word, word) for word in command_line(row.load, "URL", 1)),
         "median": {name: row.median(name) for name in MEASURED} if row.samples else None,
         "samples": [asdict(sample) for sample in row.samples],
     }

@@ -16,6 +16,7 @@ import environment
 import machine
 from bench import Bench
 from environment import say
+from evenness import measure_evenness
 from measure import measure
 from memory import measure_idle, measure_memory
 from report import Findings, about, as_json, tables
@@ -24,7 +25,7 @@ from table import as_markdown, as_text
 
 MANUAL = """
 The first run makes benchmarks/.venv with the peers in it. Needs Linux, wrk, and two cores that nothing
-else uses. A full run takes about 20 minutes; --quick only checks that everything works, it is too short
+else uses. A full run takes about 25 minutes; --quick only checks that everything works, it is too short
 for figures.
 """
 INTERRUPTED = 130
@@ -40,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME",
-        help="only groups (sync, threads, gevent, asgi, waits, memory, idle) and servers with a word that"
+        help="only groups (sync, threads, gevent, asgi, waits, processes, memory, idle) and servers with a word that"
         " begins with NAME; may be given several times",
     )
     parser.add_argument("--rounds", type=positive, default=3, help="each with servers started anew (3)")
@@ -49,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="one round of 1 s, 1,000 idle connections")
     parser.add_argument("--server-core", type=int, metavar="N", help="the core for the servers (first)")
-    parser.add_argument("--client-core", type=int, metavar="N", help="the core for wrk (second)")
+    parser.add_argument("--client-core", type=int, metavar="N", help="the core for the load (second)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument("--check", action="store_true", help="exit with code 1 when a target is missed")
@@ -73,15 +74,15 @@ def main() -> int:
     installed = environment.prepare(options.setup)
     if options.setup:
         return 0
-    server_core, client_core = machine.choose_cores(options.server_core, options.client_core)
+    one, many = machine.choose_cores(options.server_core, options.client_core)
     machine.raise_file_limit()
-    os.sched_setaffinity(0, {client_core})  # what we do ourselves must not disturb the server
+    os.sched_setaffinity(0, one.client)  # what we do ourselves must not disturb the server
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         bench = Bench(
             installed=installed,
             directory=Path(directory),
-            server_core=server_core,
-            client_core=client_core,
+            one=one,
+            many=many,
             rounds=1 if options.quick else options.rounds,
             seconds=1 if options.quick else options.duration,
             idle_connections=QUICK_CONNECTIONS if options.quick else IDLE_CONNECTIONS,
@@ -106,6 +107,7 @@ def run(findings: Findings) -> int:
     """Measure everything; on Ctrl-C keep what there is."""
     try:
         measure(findings.bench, findings.rows)
+        measure_evenness(findings.bench, findings.evenness)
         measure_memory(findings.bench, findings.memory)
         measure_idle(findings.bench, findings.idle)
     except KeyboardInterrupt:

@@ -6,22 +6,34 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from apps import WAIT_SECONDS
+from apps import LONG_SECONDS, SHORT_SECONDS, WAIT_SECONDS
 from servers import (
     ASYNCIO,
     GEVENT,
     GRANIAN_ASGI,
+    GRANIAN_ASGI_2,
+    GRANIAN_ASGI_4,
     GRANIAN_RUST_TASKS,
     GRANIAN_WSGI,
     GRANIAN_WSGI_8,
     GUNICORN_GEVENT,
     GUNICORN_GTHREAD,
+    GUNICORN_GTHREAD_2,
+    GUNICORN_GTHREAD_4,
     GUNICORN_SYNC,
+    GUNICORN_SYNC_4,
     MEINHELD,
+    NGINX_GUNICORN_4,
     SYNC,
+    SYNC_4,
     THREADS,
+    THREADS_2,
+    UVICORN_2,
+    UVICORN_4,
     UVICORN_UVLOOP,
     UVLOOP,
+    UVLOOP_2,
+    UVLOOP_4,
     Server,
 )
 
@@ -33,7 +45,7 @@ IDLE_CONNECTIONS = 10_000
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk does."""
+    """What wrk does; or, with a rate, what open_loop.py does."""
 
     name: str
     title: str
@@ -41,6 +53,7 @@ class Load:
     clients: int
     head: str  # "wrk", "browser" or "changing": see browser.lua
     in_slices: bool = True  # in turns of a second, against a core whose speed varies
+    rate: float = 0.0  # requests a second, whether or not those before have been answered
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class Target:
     """What the figure of `ours`, divided by what stands beside it, must be: at least or at most `bound`."""
 
     subject: str  # the name of a load, or of a table of memory
-    figure: str  # "rate", "p99_ms", "resident"
+    figure: str  # "rate", "p99_ms", "resident", "ratio" (of evenness)
     ours: Server
     beside: Server | float
     bound: float
@@ -79,7 +92,20 @@ CHANGING_HEAD = Load(
 # A slice would lose its last wait, a twentieth of a second's requests.
 WAITS = Load("waits", "50 ms waits", "sleep", WAITING_CLIENTS, "wrk", in_slices=False)
 HELLOS = (WRK_HEAD, BROWSER_HEAD, CHANGING_HEAD)
-LOADS = (*HELLOS, WAITS)
+PROCESSES = Load("processes", "Hello world, several processes, wrk's own head", "hello", CLIENTS, "wrk")
+MIXED_WORKERS = 4
+MIXED_LONG = 1 / 20
+MIXED_CAPACITY = MIXED_WORKERS / (MIXED_LONG * LONG_SECONDS + (1 - MIXED_LONG) * SHORT_SECONDS)  # requests a second
+MIXED = Load(
+    "mixed",
+    "One request in 20 takes 100 ms, the others 2 ms; 60 % of what 4 workers can answer",
+    "mixed",
+    0,
+    "wrk",
+    in_slices=False,
+    rate=round(0.6 * MIXED_CAPACITY),
+)
+LOADS = (*HELLOS, WAITS, PROCESSES, MIXED)
 
 GROUPS = (
     Group("sync", (SYNC, GUNICORN_SYNC, GRANIAN_WSGI), HELLOS),
@@ -87,7 +113,15 @@ GROUPS = (
     Group("gevent", (GEVENT, GUNICORN_GEVENT, MEINHELD), HELLOS),
     Group("asgi", (UVLOOP, ASYNCIO, UVICORN_UVLOOP, GRANIAN_ASGI, GRANIAN_RUST_TASKS), HELLOS),
     Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
+    Group("processes, sync", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
+    Group("processes, threads", (THREADS_2, GUNICORN_GTHREAD_2), (PROCESSES,)),
+    Group("processes, hybrid", (UVLOOP_2, UVICORN_2, GRANIAN_ASGI_2), (PROCESSES,)),
+    Group("processes, mixed", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (MIXED,)),
 )
+
+EVENNESS = "processes, evenness"
+EVENNESS_SERVERS = (UVLOOP_4, SYNC_4, UVICORN_4, GRANIAN_ASGI_4, GUNICORN_GTHREAD_4)
+EVEN = 1.3  # the most requests of a worker, divided by the fewest
 
 MEMORY = "memory"
 IDLE = "idle"
@@ -124,6 +158,16 @@ def targets() -> Iterable[Target]:
     for ours in (GEVENT, UVLOOP):
         yield Target(WAITS.name, "rate", ours, IDEAL_RATE, 0.85, is_minimum=True)
         yield Target(WAITS.name, "p99_ms", ours, 90.0, 1.0, is_minimum=False)
+    for ours, beside, bound in (
+        (SYNC_4, GUNICORN_SYNC_4, 4.0),
+        (SYNC_4, NGINX_GUNICORN_4, 5.0),
+        (THREADS_2, GUNICORN_GTHREAD_2, 4.0),
+        (UVLOOP_2, UVICORN_2, 1.3),
+        (UVLOOP_2, GRANIAN_ASGI_2, 1.3),
+    ):
+        yield Target(PROCESSES.name, "rate", ours, beside, bound, is_minimum=True)
+    yield Target(MIXED.name, "p99_ms", SYNC_4, GUNICORN_SYNC_4, 0.5, is_minimum=False)
+    yield Target(EVENNESS, "ratio", UVLOOP_4, EVEN, 1.0, is_minimum=False)
     for ours in (SYNC, THREADS, GEVENT, ASYNCIO, UVLOOP):
         yield Target(MEMORY, "resident", ours, UVICORN_UVLOOP, 1.0, is_minimum=False)
 

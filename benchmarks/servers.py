@@ -1,25 +1,25 @@
-"""The servers as a table: how each is started in its best documented configuration with one worker.
+"""The servers as a table: how each is started in its best documented configuration, with one worker or with several.
 
-In a command `{bin}` is the environment's directory of programs, `{host}` and `{port}` the address, and
-`{app}` the application's name in apps.py. Access logs are off everywhere; connections may idle for longer
-than any measurement lasts.
+In a command `{bin}` is the environment's directory of programs, `{host}` and `{port}` the address, `{app}` the
+application's name in apps.py, and `{workers}` the number of workers. Access logs are off everywhere; connections may
+idle for longer than any measurement lasts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-EITHERWAY = "{bin}/python -m eitherway serve apps:{app} --bind {host}:{port} --log-level warning"
+EITHERWAY = "{bin}/python -m eitherway serve apps:{app} --bind {host}:{port} --workers {workers} --log-level warning"
 GUNICORN = (
-    "{bin}/gunicorn apps:{app} --bind {host}:{port} --workers 1 --log-level warning --no-control-socket"
+    "{bin}/gunicorn apps:{app} --bind {host}:{port} --workers {workers} --log-level warning --no-control-socket"
     " --keep-alive 75 --worker-connections 12000"
 )
 GRANIAN = (
-    "{bin}/granian apps:{app} --host {host} --port {port} --workers 1 --http 1 --no-ws --log-level warning"
+    "{bin}/granian apps:{app} --host {host} --port {port} --workers {workers} --http 1 --no-ws --log-level warning"
     " --backlog 2048 --backpressure 12000 --http1-header-read-timeout 60000"
 )
 UVICORN = (
-    "{bin}/uvicorn apps:{app} --host {host} --port {port} --workers 1 --http httptools --interface asgi3"
+    "{bin}/uvicorn apps:{app} --host {host} --port {port} --workers {workers} --http httptools --interface asgi3"
     " --no-access-log --log-level warning --timeout-keep-alive 75"
 )
 
@@ -32,15 +32,22 @@ class Server:
     interface: str  # "wsgi" or "asgi": which of the applications it runs
     command: str
     distributions: tuple[str, ...]  # what must be installed; the first is the one that gives the version
+    workers: int = 1
+    programs: tuple[str, ...] = ()  # of the system
 
     @property
     def is_ours(self) -> bool:
         return self.distributions[0] == "eitherway"
 
     def command_line(self, app: str, directory: str, host: str, port: int) -> list[str]:
-        """The command with everything filled in; `app` is "hello" or "sleep"."""
+        """The command with everything filled in; `app` is "hello", "sleep", ..."""
         name = f"{self.interface}_{app}"
-        return [part.format(bin=directory, host=host, port=port, app=name) for part in self.command.split()]
+        filled = {"bin": directory, "host": host, "port": port, "app": name, "workers": self.workers}
+        return [part.format(**filled) for part in self.command.split()]
+
+    def by(self, workers: int) -> Server:
+        """The same with so many worker processes."""
+        return replace(self, name=f"{self.name} -w {workers}", workers=workers)
 
 
 def ours(engine: str, interface: str, options: str = "", library: str = "") -> Server:
@@ -78,3 +85,24 @@ GRANIAN_RUST_TASKS = Server(
     ("granian", "uvloop"),
 )
 UVICORN_UVLOOP = Server("uvicorn", "asgi", f"{UVICORN} --loop uvloop", ("uvicorn", "uvloop", "httptools"))
+
+# Several worker processes. The scripts stand beside this file, which is on Python's path.
+NGINX_GUNICORN = Server(
+    "nginx + gunicorn sync",
+    "wsgi",
+    "{bin}/python -m behind_nginx {host}:{port} " + GUNICORN.replace("{host}:{port}", "unix:gunicorn-{port}.sock"),
+    ("gunicorn",),
+    programs=("nginx",),
+)
+SYNC_4 = SYNC.by(4)
+THREADS_2 = THREADS.by(2)
+UVLOOP_2 = UVLOOP.by(2)
+UVLOOP_4 = UVLOOP.by(4)
+GUNICORN_SYNC_4 = GUNICORN_SYNC.by(4)
+NGINX_GUNICORN_4 = NGINX_GUNICORN.by(4)
+GUNICORN_GTHREAD_2 = GUNICORN_GTHREAD.by(2)
+GUNICORN_GTHREAD_4 = GUNICORN_GTHREAD.by(4)
+UVICORN_2 = UVICORN_UVLOOP.by(2)
+UVICORN_4 = UVICORN_UVLOOP.by(4)
+GRANIAN_ASGI_2 = GRANIAN_ASGI.by(2)
+GRANIAN_ASGI_4 = GRANIAN_ASGI.by(4)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NUMERIC = re.compile(r"^[-<>≥≤~]?[\d.,]+( ?(%|x|ms|MiB|B|/s))?$|^-?$")
+NUMERIC = re.compile(r"^[-<>≥≤~]?([\d.,]+|inf)( ?(%|x|ms|MiB|B|/s))?$|^-?$")
 
 
 @dataclass(frozen=True)

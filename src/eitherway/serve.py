@@ -54,13 +54,21 @@ def _with_access_log(config: Config) -> Config:
 def _wants_supervisor(config: Config) -> bool:
     """One process is enough where nothing is asked that takes a second one to do."""
     return config.workers != 1 or any(
-        (config.reload, config.control_socket, config.preload, config.timeout, config.max_requests, config.max_memory)
+        (
+            config.reload,
+            config.control_socket,
+            config.preload,
+            config.timeout,
+            config.max_requests,
+            config.max_memory,
+            "NOTIFY_SOCKET" in os.environ,  # systemd wants to be told how we are
+        )
     )
 
 
 def _supervise(config: Config, sockets: list[Socket], application: object) -> int:
     # Imported here: a server of one process need not hold what supervising takes.
-    from eitherway.supervisor import reload, template
+    from eitherway.supervisor import cpus, reload, template
     from eitherway.supervisor.front import balance
     from eitherway.supervisor.supervisor import Supervisor
 
@@ -68,7 +76,7 @@ def _supervise(config: Config, sockets: list[Socket], application: object) -> in
         reload.check()
     if config.preload:
         template.check(config)
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.workers or cpus.available()
     return Supervisor(config, sockets, application, workers, balance(config, workers)).run()
 
 

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from serving import PATIENCE, Client, Server, wait_until
-
-DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
-COMMANDS = {
-    "nginx": ("nginx.conf", ["nginx", "-p", "{directory}", "-c", "{file}", "-g", "daemon off; {user}"]),
-    "haproxy": ("haproxy.cfg", ["haproxy", "-db", "-f", "{file}"]),
-}
+from proxying import Proxy, free_port
+from serving import Server
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Proxy:
+class Balancing(Proxy):
     """The program `name` before two sync workers."""
 
     def __init__(self, name: str) -> None:
@@ -40,51 +26,22 @@ class Proxy:
         ]
         for worker in self.workers:
             worker.wait_ready()
-        source, command = COMMANDS[name]
-        self.port = free_port()
-        text = (DEPLOY / source).read_text()
-        text = text.replace("/run/eitherway", path).replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
-        file = Path(path) / source
-        file.write_text(text)
-        user = "user root;" if os.geteuid() == 0 else ""  # the sockets of this test are root's then
-        self.log = (Path(path) / "log").open("w+b")
-        self.process = subprocess.Popen(
-            [word.format(directory=path, file=file, user=user) for word in command], stdout=self.log, stderr=self.log
-        )
-
-    def wait_ready(self) -> None:
-        wait_until(lambda: self.answers() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.text()
-
-    def text(self) -> str:
-        self.log.seek(0)
-        return self.log.read().decode()
-
-    def answers(self) -> bool:
-        try:
-            self.connect().socket.close()
-        except OSError:
-            return False
-        return True
-
-    def connect(self) -> Client:
-        return Client(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
+        port = free_port()
+        places = {"/run/eitherway/": f"{path}/", "127.0.0.1:8000": f"127.0.0.1:{port}"}
+        super().__init__(name, "as-balancer", Path(path), places, port)
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.process.wait(PATIENCE)
-        self.log.close()
+        super().close()
         for worker in self.workers:
             worker.close()
         self.directory.cleanup()
 
 
-@pytest.fixture(scope="module", params=list(COMMANDS))
-def proxy(request: pytest.FixtureRequest) -> Iterator[Proxy]:
+@pytest.fixture(scope="module", params=["nginx", "haproxy"])
+def proxy(request: pytest.FixtureRequest) -> Iterator[Balancing]:
     if shutil.which(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
-    started = Proxy(request.param)
+    started = Balancing(request.param)
     try:
         started.wait_ready()
         yield started
@@ -92,7 +49,7 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[Proxy]:
         started.close()
 
 
-def test_requests_reach_all_workers(proxy: Proxy) -> None:
+def test_requests_reach_all_workers(proxy: Balancing) -> None:
     with proxy.connect() as client:
         seen = set()
         for _ in range(20):
@@ -104,7 +61,7 @@ def test_requests_reach_all_workers(proxy: Proxy) -> None:
     assert len(seen) == 2
 
 
-def test_large_bodies_pass_both_ways(proxy: Proxy) -> None:
+def test_large_bodies_pass_both_ways(proxy: Balancing) -> None:
     body = bytes(range(256)) * 4000
     with proxy.connect() as client:
         client.send(b"POST /digest HTTP/1.1\r\nHost: shop.test\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -113,7 +70,7 @@ def test_large_bodies_pass_both_ways(proxy: Proxy) -> None:
         assert client.response().body == (body * 2)[:1_000_000]
 
 
-def test_the_client_is_known_and_cannot_forge(proxy: Proxy) -> None:
+def test_the_client_is_known_and_cannot_forge(proxy: Balancing) -> None:
     with proxy.connect() as client:
         client.send(
             b"GET /environ HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n"
@@ -126,7 +83,7 @@ def test_the_client_is_known_and_cannot_forge(proxy: Proxy) -> None:
     assert not [value for value in seen.values() if "evil" in value or "6.6.6.6" in value]
 
 
-def test_a_killed_worker_costs_no_get(proxy: Proxy) -> None:
+def test_a_killed_worker_costs_no_get(proxy: Balancing) -> None:
     """The last of the module: it leaves one worker."""
     proxy.workers[0].stop(9)
     with proxy.connect() as client:

@@ -42,6 +42,22 @@ def refuses_connections(address: tuple[str, int]) -> bool:
 # ---- the end ----
 
 
+@pytest.mark.parametrize(("app", "engine"), [(WSGI, "threads"), (ASGI, "uvloop")])
+def test_who_has_just_connected_may_still_ask(app: str, engine: str, own_server: Start, gate: Path) -> None:
+    """The first request may be on its way when the server begins to stop; one that never comes holds nothing up."""
+    server = own_server(app, engine)
+    with server.connect() as fresh, server.connect() as silent, hold(server, gate) as running:
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in server.log)
+        fresh.send(request_bytes("/hello"))
+        response = fresh.response()
+        assert (response.body, response.headers["connection"]) == (b"hello", "close")
+        gate.touch()
+        assert running.response().body == b"released"
+        assert silent.is_closed()
+    assert server.wait() == 0
+
+
 @pytest.mark.parametrize(
     ("app", "engine", "number"),
     [(*pair, signal.SIGTERM) for pair in PAIRS] + [(WSGI, "threads", signal.SIGINT), (ASGI, "uvloop", signal.SIGINT)],

@@ -12,6 +12,7 @@ import pytest
 
 from eitherway.config.values import parse_bind
 from eitherway.errors import BindError
+from eitherway.net.inherited import adopt
 from eitherway.net.listener import display, open_socket
 from eitherway.net.poller import IN, Poller
 from eitherway.net.service import _trusted
@@ -24,6 +25,16 @@ def test_a_tcp_socket() -> None:
         assert display(sock) == f"http://127.0.0.1:{port}"
         with pytest.raises(BindError, match="another process listens there"):
             open_socket(parse_bind(f"127.0.0.1:{port}"), 10)
+
+
+def test_an_inherited_socket_answers_without_delay() -> None:
+    """Else the second part of an answer waits for the client's acknowledgement of the first."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    with adopt(listening.detach()) as sock, socket.create_connection(sock.getsockname()):
+        sock.setblocking(True)
+        accepted, _ = sock.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")

@@ -160,7 +160,7 @@ class Connection(Stream):
         try:
             data = self.socket.recv(_HEAD_RECEIVE)
         except BlockingIOError:
-            if self.service.closing and not self.buffer:
+            if self.service.closing and self.requests and not self.buffer:  # a first request may be on its way
                 self._linger()
             return
         except OSError:

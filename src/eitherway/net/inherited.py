@@ -36,4 +36,6 @@ def adopt(fd: int) -> Socket:
         sock.detach()
         raise BindError(f"fd://{fd}: that is no listening stream socket")
     sock.setblocking(False)
+    if sock.family != socket_module.AF_UNIX:
+        sock.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)  # accepted sockets inherit it
     return sock

@@ -51,6 +51,8 @@ def _become_successor(fds: list[int]) -> None:
         "LISTEN_PID": str(os.getpid()),
         _VARIABLE: str(FIRST + len(fds) - 1),
     }
+    if "WATCHDOG_PID" in environ:
+        environ["WATCHDOG_PID"] = environ["LISTEN_PID"]  # from now on it is fed by the new one
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
 
 
