@@ -4,13 +4,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test soak lint types bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/python examples/demo.py
+	$(BIN)/eitherway compare --workload io:50ms
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The long forms of tests/chaos: `make soak SECONDS=30 ONLY=reload,upgrade`.
+SECONDS ?= 600
+ONLY ?=
+
+soak: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python tests/chaos/soak.py --seconds '$(SECONDS)' --only '$(ONLY)'
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

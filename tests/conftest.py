@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from serving import Server
-
-Start = Callable[..., Server]
+from serving import Server, Start
 
 MOST_SHARED = 20  # servers kept at once; each takes some 30 MB
 

@@ -151,6 +151,9 @@ class Server:
         self.directory.cleanup()
 
 
+Start = Callable[..., Server]  # what the fixtures `own_server` and `shared_server` give
+
+
 def request_bytes(
     target: str, method: str = "GET", *fields: str, body: bytes = b"", chunks: int = 0, version: str = "1.1"
 ) -> bytes:

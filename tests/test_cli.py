@@ -196,8 +196,10 @@ def test_help_of_serve(capsys: pytest.CaptureFixture[str], option: str) -> None:
 def test_help_of_the_group(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert "serve   Serve an application" in out
-    assert "config  Show the settings in force" in out
+    commands = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line.startswith("  ")}
+    assert commands["serve"].startswith("Serve an application")
+    assert commands["config"].startswith("Show the settings in force")
+    assert commands["compare"].startswith("Measure your application on every engine")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,9 +106,7 @@ def test_command_lines_are_understood(page: str, line: str) -> None:
         environ[variable] = value
     _, *arguments = words[words.index("eitherway") :]
     command = commands.commands[arguments[0]]
-    # Below its group, as when it is run: else click would remember, for tests that follow, that there is no -h.
-    group = commands.make_context("eitherway", [arguments[0]])
-    context: click.Context = command.make_context(arguments[0], arguments[1:], parent=group)
+    context: click.Context = command.make_context(arguments[0], arguments[1:], **commands.context_settings)
     options = {name: value for name, value in context.params.items() if name != "file"}
     settings = load(options=options, environ=environ, directory=Path(__file__).parent)
     assert arguments[0] != "serve" or settings.config.app, f"{page}: no application is named"

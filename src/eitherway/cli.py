@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ OPTION_WIDTH = 31  # columns for an option and its argument; its help stands bes
 NO_BREAK = "\N{NO-BREAK SPACE}"
 USAGE_ERROR = 2  # exit code
 INTERRUPTED = 130  # exit code: 128 and the number of SIGINT
+LAB_COMMANDS = {"compare": "commands", "load": "load_command", "claims": "claims_command"}  # and their modules
 ARGUMENT_BY_UNIT = {"bytes": "SIZE", "s": "TIME"}
 DEFAULTS = {each.name: each.default for each in fields(Config)}
 
@@ -99,15 +101,28 @@ class SettingsCommand(click.Command):
 
 
 class Commands(click.Group):
-    """The group, with a better word for a command that there is not."""
+    """The group, with the lab's commands, and a better word for a command that there is not."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return [*super().list_commands(ctx), *LAB_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; one of the lab is imported now."""
+        if cmd_name not in LAB_COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"eitherway.lab.{LAB_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command, or say what may have been meant."""
         name = args[0]
-        if name in self.commands or name.startswith("-"):
+        known = self.list_commands(ctx)
+        if name in known or name.startswith("-"):
             return super().resolve_command(ctx, args)
         serve = f"; did you mean `eitherway serve {name}`?"
-        hint = serve if ":" in name else did_you_mean(name, self.commands)
+        hint = serve if ":" in name else did_you_mean(name, known)
         raise click.UsageError(f"there is no command {name!r}{hint}")
 
 

@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812
 
@@ -18,7 +19,7 @@ from eitherway.worker import Worker, configure_logging
 
 def serve(settings: Settings, application: object = None) -> int:
     """Serve what `settings` say (or the `application` given) until a signal; the exit code. Raises StartError."""
-    config = settings.config
+    config = _with_access_log(settings.config)
     configure_logging(config.log_level)
     _raise_file_limit(config.limit_connections)
     sockets = passed_sockets()
@@ -34,6 +35,20 @@ def serve(settings: Settings, application: object = None) -> int:
     finally:
         for sock in sockets:
             close_socket(sock)
+
+
+def _with_access_log(config: Config) -> Config:
+    """Its path made that behind --chdir, where not every process goes. Raises ConfigError: it cannot be written."""
+    if config.access_log in ("", "-"):
+        return config
+    directory = Path(config.chdir)
+    path = (directory / config.access_log).absolute()
+    if directory.is_dir():  # else that is what has to be said
+        try:
+            path.open("a").close()
+        except OSError as error:
+            raise ConfigError(f"cannot write the access log {config.access_log}: {error.strerror}") from None
+    return replace(config, access_log=str(path))
 
 
 def _wants_supervisor(config: Config) -> bool:
@@ -53,7 +68,6 @@ def _wants_supervisor(config: Config) -> bool:
 
 def _supervise(config: Config, sockets: list[Socket], application: object) -> int:
     # Imported here: a server of one process need not hold what supervising takes.
-    from eitherway.metrics.access_log import AccessLog
     from eitherway.supervisor import cpus, reload, template
     from eitherway.supervisor.front import balance
     from eitherway.supervisor.supervisor import Supervisor
@@ -62,8 +76,6 @@ def _supervise(config: Config, sockets: list[Socket], application: object) -> in
         reload.check()
     if config.preload:
         template.check(config)
-    if config.access_log:
-        AccessLog(config.access_log, config.access_format)  # refused now rather than in every process
     workers = config.workers or cpus.available()
     return Supervisor(config, sockets, application, workers, balance(config, workers)).run()
 

@@ -7,8 +7,10 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from eitherway import __version__, engines
 from eitherway.config import Config
@@ -36,6 +38,8 @@ class Worker:
         self._sockets = sockets
         self._application = application
         self._signals = 0
+        self._belongings: list[Callable[[], None]] = [sock.close for sock in sockets]
+        _workers.add(self)
 
     def run(self) -> int:
         """Serve; the exit code. Raises StartError."""
@@ -58,6 +62,7 @@ class Worker:
         )
         self._listeners = [Listener(self._service, sock, shared=self.shares_sockets) for sock in self._sockets]
         self._ending = Ending(self._service, self._listeners, self._engine.stop)
+        self._belongings += [self._poller.forget, self._service.forget]
         self._take_signals()
         interface = self._prepare(_join(interface_name, application, self._engine, config, self._service))
         # What is loaded by now lives as long as the process; the collector need not look at it again.
@@ -100,6 +105,11 @@ class Worker:
             os.getpid(),
         )
 
+    def forget(self) -> None:
+        """In a process that the application has forked: close what is the server's."""
+        for each in self._belongings:
+            each()
+
     # -- ending ---------------------------------------------------------------------------------------------
 
     def _take_signals(self) -> None:
@@ -118,6 +128,16 @@ class Worker:
 
     def _tick(self) -> float:
         return self._ending.look()
+
+
+def _forget_all() -> None:
+    """Kept open in an application's child, a port would not be free as long as it lives, nor clients see an end."""
+    for worker in list(_workers):
+        worker.forget()
+
+
+_workers: WeakSet[Worker] = WeakSet()
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _open_access_log(config: Config) -> AccessLog | None:

@@ -13,54 +13,65 @@ hoard: list[bytes] = []
 
 
 def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    path = environ["PATH_INFO"]
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    misbehave(path, query)
     body = b"ok"
     if path == "/pid":
         body = b"%d" % os.getpid()
     elif path == "/client":
         body = " ".join(environ[key] for key in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST")).encode()
-    elif path == "/exit":
-        os._exit(7)
-    elif path == "/crash":
-        ctypes.string_at(0)
     elif path == "/hang":
         hang()
     elif path == "/sleep":
-        time.sleep(float(environ["QUERY_STRING"]))
-    elif path == "/leak":
-        hoard.append(b"x" * (int(environ["QUERY_STRING"]) << 20))
+        time.sleep(float(query))
     elif path == "/fail":
         raise RuntimeError("asked for")
+    start_response("200 OK", [("Content-Length", str(len(body))), ("Content-Type", "text/plain")])
+    return [body]
+
+
+def misbehave(path: str, query: str) -> None:
+    """What brings a worker down, whatever its engine."""
+    if path == "/exit":
+        os._exit(7)
+    elif path == "/crash":
+        ctypes.string_at(0)
+    elif path == "/block":
+        block()
+    elif path == "/leak":
+        hoard.append(b"x" * (int(query) << 20))
     elif path == "/close":
         os.closerange(0, 1024)
     elif path == "/fork" and os.fork() == 0:
-        time.sleep(0.2)
+        ctypes.CDLL(None).usleep(int(float(query or "0.2") * 1_000_000))
         os._exit(0)
-    start_response("200 OK", [("Content-Length", str(len(body))), ("Content-Type", "text/plain")])
-    return [body]
+    elif path == "/fork-and-return":
+        os.fork()
 
 
 def hang() -> None:
     threading.Event().wait()
 
 
+def block() -> None:
+    """Hold the thread, and with it a loop, in a way that no patch turns into waiting."""
+    ctypes.CDLL(None).sleep(3600)
+
+
 async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         raise NotImplementedError
-    path = scope["path"]
+    path, query = scope["path"], scope["query_string"].decode()
+    misbehave(path, query)
     body = b"ok"
     if path == "/pid":
         body = b"%d" % os.getpid()
     elif path == "/client":
         body = " ".join([scope["client"][0], scope["scheme"], dict(scope["headers"])[b"host"].decode()]).encode()
-    elif path == "/exit":
-        os._exit(7)
     elif path == "/hang":
         await never()
-    elif path == "/block":
-        hang()
     elif path == "/sleep":
-        await asyncio.sleep(float(scope["query_string"]))
+        await asyncio.sleep(float(query))
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Start
-from serving import ASGI_ENGINES, WSGI_ENGINES, Client, Server, request_bytes, wait_until
+from serving import ASGI_ENGINES, WSGI_ENGINES, Client, Server, Start, request_bytes, wait_until
 
 PAIRS = [(engine, "wsgi") for engine in WSGI_ENGINES] + [(engine, "asgi") for engine in ASGI_ENGINES]
 every_pair = pytest.mark.parametrize(("engine", "interface"), PAIRS)

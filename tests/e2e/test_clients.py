@@ -18,8 +18,7 @@ import pycurl
 import pytest
 import requests
 
-from conftest import Start
-from serving import ASGI_ENGINES, WSGI_ENGINES, Server, wait_until
+from serving import ASGI_ENGINES, WSGI_ENGINES, Server, Start, wait_until
 
 BLOCK = bytes(range(256)) * 64
 FLASK, FASTAPI = "clients_flask:app", "clients_fastapi:app"

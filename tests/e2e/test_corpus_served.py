@@ -8,9 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from conftest import Start
 from corpus_format import Case, check_request, load
-from serving import Client, Server
+from serving import Client, Server, Start
 
 CASES = load()
 SERVED = [("sync", "wsgi"), ("threads", "wsgi"), ("gevent", "wsgi"), ("uvloop", "asgi"), ("asyncio", "asgi")]

@@ -12,8 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from conftest import Start
-from serving import ASGI_ENGINES, PATIENCE, WSGI_ENGINES, Client, request_bytes, wait_until
+from serving import ASGI_ENGINES, PATIENCE, WSGI_ENGINES, Client, Start, request_bytes, wait_until
 
 WSGI, ASGI = "wsgi_routes:app", "asgi_routes:app"
 PAIRS = [(WSGI, engine) for engine in WSGI_ENGINES] + [(ASGI, engine) for engine in ASGI_ENGINES]

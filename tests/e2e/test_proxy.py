@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Start
-from serving import PATIENCE, Client, Server
+from serving import PATIENCE, Client, Server, Start
 
 WSGI, ASGI = "wsgi_routes:app", "asgi_routes:app"
 PAIRS = [(WSGI, "threads"), (WSGI, "gevent"), (ASGI, "uvloop"), (ASGI, "sync")]

@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import Start
-from serving import request_bytes, wait_until
+from serving import Start, request_bytes, wait_until
 
 
 @pytest.mark.parametrize("engine", ["asyncio", "uvloop"])

@@ -13,8 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import Start
-from serving import ASGI_ENGINES, PATIENCE, WSGI_ENGINES, Client, Server, request_bytes
+from serving import ASGI_ENGINES, PATIENCE, WSGI_ENGINES, Client, Server, Start, request_bytes
 
 WSGI, ASGI = "engines_wsgi:app", "engines_asgi:app"
 PAIRS = [(WSGI, engine) for engine in WSGI_ENGINES] + [(ASGI, engine) for engine in ASGI_ENGINES]

@@ -15,8 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import Start
-from serving import Client, Server, request_bytes, wait_until
+from serving import Client, Server, Start, request_bytes, wait_until
 
 APP = "engines_wsgi:app"
 CROWD = 200

@@ -6,8 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import Start
-from serving import request_bytes, wait_until
+from serving import Start, request_bytes, wait_until
 
 
 @pytest.mark.parametrize("app", ["engines_wsgi:app", "engines_asgi:app"])

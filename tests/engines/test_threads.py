@@ -11,8 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import Start
-from serving import Client, Server, request_bytes, wait_until
+from serving import Client, Server, Start, request_bytes, wait_until
 
 WSGI, ASGI = "engines_wsgi:app", "engines_asgi:app"
 POOLS = ["threads", "asyncio", "uvloop"]

@@ -15,8 +15,7 @@ from uuid import uuid4
 import h11
 import pytest
 
-from conftest import Start
-from serving import ASGI_ENGINES, PATIENCE, Client, Server, chunked, request_bytes, wait_until
+from serving import ASGI_ENGINES, PATIENCE, Client, Server, Start, chunked, request_bytes, wait_until
 
 APP = "asgi_routes:app"
 BLOCK = bytes(range(256)) * 256

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Start
-from serving import ASGI_ENGINES, wait_until
+from serving import ASGI_ENGINES, Start, wait_until
 
 every_engine = pytest.mark.parametrize("engine", ASGI_ENGINES)
 

@@ -18,8 +18,7 @@ from uuid import uuid4
 import h11
 import pytest
 
-from conftest import Start
-from serving import PATIENCE, WSGI_ENGINES, Client, Server, chunked, request_bytes, wait_until
+from serving import PATIENCE, WSGI_ENGINES, Client, Server, Start, chunked, request_bytes, wait_until
 
 APP = "wsgi_routes:app"
 

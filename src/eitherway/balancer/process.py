@@ -61,6 +61,7 @@ def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Scor
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has been obeyed
         balancer.close()
+        scoreboard.end_balancer()  # orphaned workers wait for it
         for sock in sockets:
             sock.close()
     return 0

@@ -47,6 +47,7 @@ class ThreadsEngine(Engine):
         self._handovers = 0  # still to be made before running in the lead is tried again
         self._stopping = False
         self._stopped = Event()
+        self._error: BaseException | None = None
 
     def spawn(self, exchange: Exchange) -> None:
         self._ready.append(exchange)
@@ -69,6 +70,8 @@ class ThreadsEngine(Engine):
         # signal, but that does not end a wait: hence one that ends by itself.
         while not self._stopped.wait(1.0):
             pass
+        if self._error is not None:
+            raise self._error
         join_threads(threads)
 
     def stop(self) -> None:
@@ -77,6 +80,13 @@ class ThreadsEngine(Engine):
         self.poller.wake()
 
     def _work(self) -> None:
+        try:
+            self._lead_and_follow()
+        except BaseException as error:  # no application's, but the poller's: nobody would lead any more
+            self._error = error
+            self._stopped.set()
+
+    def _lead_and_follow(self) -> None:
         while not self._stopping:
             self._follow()
             exchange = self._take_lead()

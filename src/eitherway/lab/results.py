@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 
@@ -60,6 +61,7 @@ class Point:
     errors: Mapping[str, int]  # what happened to connections ("refused", "reset", "timeout", ...)
     client_limited: bool  # the load generator was the limit: not used in the verdict
     cost: Cost
+    note: str = ""  # what to know of this point: how its latency was found where the queue could not settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Configuration:
     prediction: Prediction | None = None
     failure: str = ""  # why it is not ranked: it could not start, answered wrong, crashed
     startup: float = 0.0
+    interface: str = ""  # "wsgi" or "asgi", as the server found it
+    pool: int = 0  # database connections that the application may open; 0: it has no pool
 
     def at(self, concurrency: int) -> Point | None:
         return next((p for p in self.points if p.concurrency == concurrency), None)
@@ -141,3 +145,26 @@ def as_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [as_json(each) for each in value]
     return value
+
+
+def comparison_from_json(value: Mapping[str, Any]) -> Comparison:
+    """The comparison that `as_json` was given. KeyError or TypeError where it is not one."""
+    found = _restored(Comparison, value)
+    assert isinstance(found, Comparison)
+    return found
+
+
+def _restored(kind: Any, value: Any) -> Any:
+    """A value of the annotated kind: what JSON turned into lists, and keys into text, is turned back."""
+    if hasattr(kind, "__dataclass_fields__"):
+        hints = get_type_hints(kind)
+        return kind(**{name: _restored(hints[name], each) for name, each in value.items() if name in hints})
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if value is None else _restored(next(each for each in inner if each is not type(None)), value)
+    if origin is Mapping:
+        return {inner[0](key): _restored(inner[1], each) for key, each in value.items()}
+    if origin is tuple:
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        return tuple(_restored(each, part) for each, part in zip(kinds, value, strict=True))
+    return float(value) if kind is float else value

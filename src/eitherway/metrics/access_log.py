@@ -6,28 +6,31 @@ import json
 import logging
 import sys
 from logging.handlers import WatchedFileHandler
-from time import localtime, strftime, time
+from time import localtime, monotonic, strftime, time
 from typing import Any
 
-from eitherway.errors import ConfigError
+logger = logging.getLogger("eitherway.server")
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+_SILENCE = 60.0  # seconds between two complaints that it cannot be written
+
+
 class AccessLog:
-    """Writes to the logger `eitherway.access`. `target` is a file's path, or "-" for stdout. Raises ConfigError."""
+    """Writes to the logger `eitherway.access`. `target` is a file's path, or "-" for stdout.
+
+    Where it cannot be written, now or later, lines are lost, and the server's log has a word about it now and then.
+    """
 
     def __init__(self, target: str, style: str) -> None:
-        try:
-            handler = logging.StreamHandler(sys.stdout) if target == "-" else WatchedFileHandler(target)
-        except OSError as error:
-            raise ConfigError(f"cannot write the access log {target}: {error.strerror}") from None
         self._line = _json if style == "json" else _combined
         self._logger = logging.getLogger("eitherway.access")
         self._logger.propagate = False
         self._logger.setLevel(logging.INFO)
-        for former in list(self._logger.handlers):
-            self._logger.removeHandler(former)
+        for handler in list(self._logger.handlers):
+            self._logger.removeHandler(handler)
+        handler = _Stdout(sys.stdout) if target == "-" else _File(target, delay=True)
         handler.setFormatter(logging.Formatter("%(message)s"))
         self._logger.addHandler(handler)
 
@@ -64,6 +67,42 @@ class AccessLog:
                 seconds=0.0,
             )
         )
+
+
+class _Forgiving(logging.Handler):
+    """No request fails for its line in the log, nor is anything written about each."""
+
+    _complain_at = 0.0
+    _lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # opening the file anew
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        self._lost += 1
+        now = monotonic()
+        if now >= self._complain_at:
+            self._complain_at = now + _SILENCE
+            logger.error("cannot write the access log: %s (%d lines lost)", sys.exc_info()[1], self._lost)
+
+
+class _File(_Forgiving, WatchedFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        # Opened anew for the next line: what could not be written must not keep us from leaving a file for another.
+        super().handleError(record)
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:
+                pass  # the same again
+
+
+class _Stdout(_Forgiving, logging.StreamHandler):  # type: ignore[type-arg]
+    pass
 
 
 def _combined(*, method: str, target: str, version: str, client: str, seconds: float, **f: Any) -> str:

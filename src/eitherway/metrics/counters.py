@@ -38,6 +38,8 @@ SLOTS = FIRST + 512  # pages that nobody touches cost nothing
 MICROSECONDS = 1_000_000
 PATIENCE = 0.02  # seconds that a connection is left to siblings that have fewer
 
+_PRESUMED_DEAD = 3.0  # seconds without a tick
+
 _COUNTS = struct.Struct(f"={EXTRA - REQUESTS}q")
 
 
@@ -114,6 +116,11 @@ class Scoreboard:
         words = self.words(BALANCER)
         for index in (STATE, PID, RUNNING, CONNECTIONS, QUEUED):
             words[index] = 0
+
+    def has_balancer(self) -> bool:
+        """Whether one lives: it has not said its end, and has ticked of late."""
+        words = self.words(BALANCER)
+        return words[STATE] != FREE and monotonic() - words[HEARTBEAT] / MICROSECONDS < _PRESUMED_DEAD
 
     def _clear(self, slot: int) -> None:
         self.map[slot * _SIZE : (slot + 1) * _SIZE] = bytes(_SIZE)

@@ -50,6 +50,10 @@ class Counts:
             said[name] = {label: round(quantile(histogram, share), 6) for label, share in _PERCENTILES.items()}
         return said
 
+    def histograms(self) -> dict[str, list[int]]:
+        """The counts in every bucket (histogram.py): from two of them follows what happened in between."""
+        return {name: list(getattr(self, name)) for name in ("request_time", "queue_wait", "loop_lag")}
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:

@@ -97,3 +97,9 @@ class Poller:
         os.close(self._eventfd)
         self._epoll.close()
         self._handlers.clear()
+
+    def forget(self) -> None:
+        """In a forked child: leave the set to the parent. An empty one takes its number, which a loop may know."""
+        with epoll() as fresh:
+            os.dup2(fresh.fileno(), self._epoll.fileno(), inheritable=False)
+        self._handlers.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ class Service:
         self.connections: set[Connection] = set()
         self.running: set[Exchange] = set()
         self.draining = False  # every answer is its connection's last
+        self.forgotten = False  # this is another process than that whose connections these were
         self.closing = False  # and idle connections are closed
         self.counters: Counters | None = None  # where a supervisor wants to know
         self.siblings: Siblings | None = None  # workers that accept from the same listeners
@@ -82,6 +84,9 @@ class Service:
 
     def ended(self, exchange: Exchange) -> None:
         """The task of an exchange has ended. From any thread."""
+        if self.forgotten:
+            logger.error("a process that the application has forked came back from a request; it is ended")
+            os._exit(1)
         self.running.discard(exchange)
         if self.counters is not None:
             self.counters.ended(exchange, self.running)
@@ -165,6 +170,13 @@ class Service:
     def busy(self) -> bool:
         """Whether a request is running or an answer is still on its way."""
         return bool(self.running) or any(c.busy for c in list(self.connections))
+
+    def forget(self) -> None:
+        """In a process that the application has forked: the connections are the parent's, as is everything."""
+        self.forgotten = True
+        for connection in self.connections:
+            connection.socket.close()
+        self.connections.clear()
 
     def close(self) -> None:
         """Close every connection at once."""

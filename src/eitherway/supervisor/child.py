@@ -32,6 +32,7 @@ from eitherway.metrics import counters as c
 from eitherway.metrics.histogram import bucket_of
 from eitherway.supervisor import stuck
 from eitherway.supervisor.handle import Line
+from eitherway.supervisor.remains import Remains
 from eitherway.worker import Worker
 
 logger = logging.getLogger("eitherway.server")
@@ -39,7 +40,9 @@ logger = logging.getLogger("eitherway.server")
 _TICK = 0.25  # seconds; how old the numbers in the scoreboard are
 _FRESH = 1.0  # seconds without a tick after which a sibling is not waited for
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+SPEECHLESS = 70  # the exit code of a worker that could not say why it ended
 _UNLIMITED = 1 << 40
+_LAST_WORDS = 2.0  # seconds beyond the graceful time-out that an orphan gets to end by itself
 _TOO_LONG = "the application took too long"
 
 
@@ -52,6 +55,7 @@ class Post:
     board: c.Scoreboard
     slot: int
     balances: bool  # it shares its sockets with siblings
+    remains: Remains
 
 
 def run_worker(config: Config, sockets: list[Socket], application: object, post: Post) -> NoReturn:
@@ -65,13 +69,16 @@ def run_worker(config: Config, sockets: list[Socket], application: object, post:
         post.line.send({"failed": str(error), "traceback": error.traceback, "exit_code": code})
     except BaseException as error:
         line = f"the worker ended with {type(error).__name__}: {error}"
-        post.line.send({"failed": line, "traceback": traceback.format_exc(), "exit_code": code})
+        if not post.line.send({"failed": line, "traceback": traceback.format_exc(), "exit_code": code}):
+            code = SPEECHLESS
     finally:
         try:
             atexit._run_exitfuncs()
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
         finally:
+            if post.line.closed:
+                post.remains.remove(post.id)
             os._exit(code)
 
 
@@ -84,12 +91,13 @@ class SupervisedWorker(Worker):
         self._name = f"worker {post.id} (pid {os.getpid()})"
         self._counters = c.Counters(post.board, post.slot)
         self._counters.words[c.PID] = os.getpid()
-        self._running = False
+        self._running = self._orphaned = False
         self._ticked = self._due = monotonic()
         self._watch = stuck.Watch(config.timeout)
         self._known_stuck: set[Exchange] = set()
         jitter = random.randint(0, config.max_requests_jitter)
         self._enough = config.max_requests + jitter if config.max_requests else _UNLIMITED
+        self._belongings.append(post.line.close)
         _take_start_signals()
 
     def _prepare(self, interface: Interface) -> Interface:
@@ -125,6 +133,12 @@ class SupervisedWorker(Worker):
         if line.closed:
             self._poller.remove(line.fileno())
             logger.warning("%s: the supervisor has died; ending", self._name)
+            self._orphaned = True
+            self._end_orphaned()
+
+    def _end_orphaned(self) -> None:
+        """Behind a balancer only when that has ended: what it holds is yet to be answered."""
+        if self._post.balances or not self._post.board.has_balancer():
             self._drain()
 
     def _retire(self) -> None:
@@ -141,6 +155,8 @@ class SupervisedWorker(Worker):
     # -- now and then ---------------------------------------------------------------------------------------
 
     def _tick(self) -> float:
+        if self._service.forgotten:
+            return _TICK
         now = monotonic()
         self._counters.loop_lag[bucket_of(now - self._due)] += 1
         self._ticked = now
@@ -151,6 +167,8 @@ class SupervisedWorker(Worker):
             self._post.line.send({"worn": f"served {self._counters.requests} requests"})
         if self._config.timeout and self._service.running:
             self._look_for_stuck(now)
+        if self._orphaned:
+            self._end_orphaned()
         interval = min(super()._tick(), _TICK)
         self._due = monotonic() + interval
         return interval
@@ -187,7 +205,8 @@ class SupervisedWorker(Worker):
             if timeout and monotonic() - self._ticked > timeout:
                 self._report_held_up(watch.overdue(list(self._service.running), monotonic()))
         # The supervisor is gone. What the loop does about it comes to an end, if the loop turns.
-        sleep(self._config.graceful_timeout + 2.0)
+        sleep(self._config.graceful_timeout + _LAST_WORDS)
+        self._post.remains.remove(self._post.id)
         os._exit(1)
 
     def _report_held_up(self, overdue: list[Exchange]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,7 @@ from time import monotonic
 from eitherway.config import Config
 from eitherway.metrics.counters import Scoreboard
 from eitherway.supervisor.events import Events
+from eitherway.supervisor.forking import fork, reset_signals
 from eitherway.supervisor.handle import Line, make_lines
 
 logger = logging.getLogger("eitherway.server")
@@ -49,10 +49,8 @@ class Front:
     def start(self, now: float) -> Line:
         """Fork the balancer. Raises OSError."""
         ours, theirs = make_lines()
-        sys.stdout.flush()
-        sys.stderr.flush()
         self._board.begin_balancer()
-        pid = os.fork()
+        pid = fork()
         if not pid:
             self._become_balancer(ours, theirs)
         theirs.close()
@@ -64,18 +62,7 @@ class Front:
     def _become_balancer(self, ours: Line, theirs: Line) -> None:
         code = 1
         try:
-            signal.set_wakeup_fd(-1)
-            for number in (
-                signal.SIGINT,
-                signal.SIGHUP,
-                signal.SIGUSR1,
-                signal.SIGUSR2,
-                signal.SIGTTIN,
-                signal.SIGTTOU,
-            ):
-                signal.signal(number, signal.SIG_IGN)
-            for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
+            reset_signals()
             ours.close()
             self._forget()
             from eitherway.balancer import run_balancer
@@ -84,7 +71,6 @@ class Front:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stderr.flush()
             os._exit(code)
 
     def add(self, id: int, path: str, slots: int) -> None:

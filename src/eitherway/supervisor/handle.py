@@ -87,6 +87,7 @@ class Handle:
     failure: Failure | None = None
     reason: str = ""  # why we end it, where we do
     is_draining: bool = False
+    is_deaf: bool = False  # its end of the line was closed, though it lived
     aborted_at: float = 0.0  # when it was asked for its stack by a signal that ends it
 
     def __str__(self) -> str:

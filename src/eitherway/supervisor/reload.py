@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NoReturn
 from eitherway.config import Config
 from eitherway.errors import ConfigError
 from eitherway.supervisor.events import Events
+from eitherway.supervisor.forking import fork, reset_signals
 from eitherway.supervisor.handle import Line, make_lines
 
 _SUFFIXES = (".py", ".toml", ".html", ".jinja2", ".env")
@@ -37,9 +37,7 @@ class Watcher:
         here = Path(config.chdir or ".")
         paths = [here, *(here / each for each in config.pythonpath)]
         self.line, theirs = make_lines()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
+        self.pid = fork()
         if not self.pid:
             try:
                 forget()
@@ -74,11 +72,7 @@ class Watcher:
 
 
 def _watch(paths: list[Path], line: Line) -> NoReturn:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    reset_signals()
     from watchfiles import PythonFilter, watch
 
     stop = Event()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def describe(supervisor: Supervisor) -> dict[str, Any]:
     """The supervisor, every worker, and all of them together; times in seconds, sizes in bytes."""
     view = snapshot(supervisor.workers.board)
+    balancer = view.balancer
     return {
         "supervisor": {
             "version": __version__,
@@ -31,7 +32,12 @@ def describe(supervisor: Supervisor) -> dict[str, Any]:
             "early_deaths": supervisor.policy.streak,
             "uptime": round(monotonic() - supervisor.started, 3),
         },
-        "balancer": {**view.balancer.summary(), "memory": resident(view.balancer.pid)} if view.balancer else None,
+        "balancer": balancer
+        and {
+            **balancer.summary(),
+            "memory": resident(balancer.pid),
+            "histograms": balancer.counts.histograms(),
+        },
         "workers": [{**each.summary(), "memory": resident(each.pid)} for each in view.workers],
-        "total": view.total.summary(),
+        "total": {**view.total.summary(), "histograms": view.total.histograms()},
     }

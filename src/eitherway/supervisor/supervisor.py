@@ -16,7 +16,6 @@ from time import monotonic
 from eitherway import __version__
 from eitherway.config import Config
 from eitherway.errors import AppLoadError
-from eitherway.metrics import counters as c
 from eitherway.net.listener import close_socket, display
 from eitherway.supervisor import policy as p
 from eitherway.supervisor.child import slots
@@ -24,18 +23,17 @@ from eitherway.supervisor.control import Answer, ControlServer
 from eitherway.supervisor.events import Events
 from eitherway.supervisor.front import Front, behind
 from eitherway.supervisor.handle import Failure, Handle
-from eitherway.supervisor.memory import resident
 from eitherway.supervisor.notify import Notifier
 from eitherway.supervisor.reload import Watcher
+from eitherway.supervisor.remains import Remains
+from eitherway.supervisor.rounds import Rounds
 from eitherway.supervisor.status import describe
 from eitherway.supervisor.upgrade import Successor, find_predecessor
 from eitherway.supervisor.workers import Workers
 
 logger = logging.getLogger("eitherway.server")
 
-_LOOK = 1.0  # seconds between two looks at memory and heartbeats
-_HELD = 5.0  # seconds beyond --timeout until a worker whose guard is silent too is made to show its stack
-_LAST_WORDS = 2.0  # seconds for that
+_LOOK = 1.0  # seconds between two rounds
 
 
 class Supervisor:
@@ -50,9 +48,11 @@ class Supervisor:
         self.policy = p.Policy(workers, config.graceful_timeout)
         self._sockets = sockets
         self._directory = tempfile.mkdtemp(prefix="eitherway-") if balance == "request" else ""
+        self._remains = Remains(self._directory, config.pid_file)
         own = behind(config) if self._directory else config
-        self.workers = Workers(own, sockets, application, self._forget, self._directory)
+        self.workers = Workers(own, sockets, application, self._forget, self._remains)
         self._front = Front(config, sockets, self.workers.board, self._forget) if self._directory else None
+        self._rounds = Rounds(config, self.workers, self._recycle, self._replace)
         self._events = Events()
         self._notifier = Notifier()
         self._control: ControlServer | None = None
@@ -70,6 +70,7 @@ class Supervisor:
         try:
             self._events.take_signals((*_SIGNALS, signal.SIGCHLD), self._on_signal)
             self._control = ControlServer(self.config.control_socket, self._on_command, self._events)
+            self._remains.add_control_socket(self._control.path)
             if self.config.reload:
                 self._watcher = Watcher(self.config, self._forget, self._on_change, self._events)
             self._decide(p.Begin())
@@ -224,8 +225,7 @@ class Supervisor:
                     self._recycle(handle, why)
                 case {"stuck": text}:
                     logger.error("%s", text)
-                    handle.reason = f"stuck for more than {self.config.timeout:g} s"
-                    self._decide(p.Stuck(handle.id))
+                    self._replace(handle, f"stuck for more than {self.config.timeout:g} s")
         if handle.line.closed:
             self._events.unwatch(handle.line)
 
@@ -242,6 +242,10 @@ class Supervisor:
         if member is not None and not member.worn:
             logger.info("%s %s: replacing it", handle, why)
             self._decide(p.Worn(handle.id))
+
+    def _replace(self, handle: Handle, why: str) -> None:
+        handle.reason = why
+        self._decide(p.Stuck(handle.id))
 
     def _on_balancer(self) -> None:
         if self._front is None or self._front.line is None:
@@ -289,34 +293,12 @@ class Supervisor:
                 front.start_at = now + _LOOK
                 logger.error("cannot start the balancer: %s", error)
 
-    # -- looking --------------------------------------------------------------------------------------------
-
     def _look(self) -> None:
         now = monotonic()
-        if now < self._looked + _LOOK:
-            return
-        self._looked = now
-        self._notifier.alive(now)
-        for handle in list(self.workers.handles.values()):
-            if handle.is_ready and not handle.is_draining:
-                if self.config.max_memory and (size := resident(handle.pid)) > self.config.max_memory:
-                    self._recycle(handle, f"holds {size >> 20} MiB")
-                if self.config.timeout:
-                    self._look_for_silence(handle, now)
-
-    def _look_for_silence(self, handle: Handle, now: float) -> None:
-        """A worker that compiled code holds cannot report itself: abort it, which writes its stack to the log."""
-        if handle.aborted_at:
-            if now > handle.aborted_at + _LAST_WORDS:
-                self._decide(p.Stuck(handle.id))
-            return
-        words = self.workers.board.words(handle.slot)
-        silent = now - words[c.HEARTBEAT] / c.MICROSECONDS
-        if words[c.RUNNING] and silent > self.config.timeout + _HELD:
-            text = self.workers.board.text(handle.slot)
-            logger.error("%s stuck for %.3g s in compiled code (%s); its stack:", handle, silent, text)
-            handle.reason, handle.aborted_at = "stuck in compiled code", now
-            self.workers.signal(handle, signal.SIGABRT)
+        if now >= self._looked + _LOOK:
+            self._looked = now
+            self._notifier.alive(now)
+            self._rounds.make(now)
 
     # -- what the policy decides ----------------------------------------------------------------------------
 

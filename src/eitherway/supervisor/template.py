@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket as socket_module
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -23,11 +22,13 @@ from typing import Any
 from eitherway.config import Config
 from eitherway.errors import ConfigError, StartError
 from eitherway.interfaces.loading import load_application, prepare_path
-from eitherway.metrics.counters import Scoreboard
 from eitherway.supervisor.child import Post, run_worker
+from eitherway.supervisor.forking import fork, reset_signals
 from eitherway.supervisor.handle import Line, make_lines
 
 _PR_SET_CHILD_SUBREAPER = 36
+
+MakePost = Callable[[int, Line, int], Post]  # of a worker's number, line and slot
 
 
 def check(config: Config) -> None:
@@ -48,20 +49,18 @@ class Template:
         config: Config,
         sockets: list[Socket],
         application: object,
-        board: Scoreboard,
+        post: MakePost,
         forget: Callable[[], None],
     ) -> None:
         self.generation = generation
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.line, theirs = make_lines()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
+        self.pid = fork()
         if not self.pid:
             try:
                 self.line.close()
                 forget()
-                _be_template(config, sockets, application, board, theirs)
+                _be_template(config, sockets, application, post, theirs)
             finally:
                 os._exit(1)
         theirs.close()
@@ -85,12 +84,8 @@ class Template:
             pass  # it has ended
 
 
-def _be_template(config: Config, sockets: list[Socket], application: object, board: Scoreboard, line: Line) -> None:
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+def _be_template(config: Config, sockets: list[Socket], application: object, post: MakePost, line: Line) -> None:
+    reset_signals()
     loaded = _load(config, application, line)
     if loaded is None:
         return
@@ -108,22 +103,25 @@ def _be_template(config: Config, sockets: list[Socket], application: object, boa
                 os.close(fd)
             continue
         line.close()
-        own = Line(Socket(fileno=fds[0]))
-        post = Post(message["id"], own, board, message["slot"], len(fds) == 1)
-        run_worker(replace(config, chdir=""), [Socket(fileno=fds[1])] if fds[1:] else sockets, loaded, post)
+        if fds[1:]:
+            for sock in sockets:
+                sock.close()
+            sockets = [Socket(fileno=fds[1])]
+        own = post(message["id"], Line(Socket(fileno=fds[0])), message["slot"])
+        run_worker(replace(config, chdir=""), sockets, loaded, own)
 
 
 def _fork_for_the_supervisor() -> int:
     """As os.fork, but when it returns in the parent the new process is the supervisor's child. -1: it failed."""
     reader, writer = os.pipe()
-    middle = os.fork()
+    middle = fork()
     if middle:
         os.close(writer)
         os.waitpid(middle, 0)
         with open(reader) as said:
             return int(said.read() or -1)
     os.close(reader)
-    pid = os.fork()
+    pid = fork()
     if pid:
         os.write(writer, b"%d" % pid)
         os._exit(0)

@@ -15,6 +15,7 @@ from socket import socket as Socket  # noqa: N812
 
 from eitherway.net.inherited import FIRST
 from eitherway.supervisor.events import Events
+from eitherway.supervisor.forking import fork
 from eitherway.supervisor.handle import Line, make_lines
 
 _VARIABLE = "_EITHERWAY_PREDECESSOR"  # the number of the line's descriptor
@@ -23,9 +24,7 @@ _VARIABLE = "_EITHERWAY_PREDECESSOR"  # the number of the line's descriptor
 def start_successor(sockets: list[Socket]) -> tuple[int, Line]:
     """Start the program anew; its process and the line to it. Raises OSError."""
     ours, theirs = make_lines()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
+    pid = fork()
     if not pid:
         try:
             _become_successor([*(sock.fileno() for sock in sockets), theirs.fileno()])

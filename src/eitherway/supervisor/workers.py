@@ -6,16 +6,17 @@ import logging
 import os
 import signal
 import socket as socket_module
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812
 
 from eitherway.config import Config
 from eitherway.metrics import counters as c
-from eitherway.supervisor.child import Post, run_worker
+from eitherway.supervisor.child import SPEECHLESS, Post, run_worker
+from eitherway.supervisor.forking import fork
 from eitherway.supervisor.handle import Failure, Handle, Line, make_lines
 from eitherway.supervisor.memory import OutOfMemory
+from eitherway.supervisor.remains import Remains
 from eitherway.supervisor.template import Template
 
 logger = logging.getLogger("eitherway.server")
@@ -28,7 +29,7 @@ class Workers:
     """The handles of all worker processes that have not ended yet. `forget` closes what a child must not keep."""
 
     def __init__(
-        self, config: Config, sockets: list[Socket], application: object, forget: Callable[[], None], directory: str
+        self, config: Config, sockets: list[Socket], application: object, forget: Callable[[], None], remains: Remains
     ) -> None:
         self.board = c.Scoreboard()
         self.handles: dict[int, Handle] = {}
@@ -36,7 +37,7 @@ class Workers:
         self._sockets = sockets
         self._application = application
         self._forget = forget
-        self._directory = directory  # where workers listen, each on a socket of its own; "": they share ours
+        self._remains = remains
         self._memory = OutOfMemory()
         self._templates: list[Template] = []  # the last one is of the newest generation
 
@@ -50,14 +51,14 @@ class Workers:
         # Made first: a template must not hold the line of a worker.
         template = self._template_of(generation) if self._config.preload else None
         ours, theirs = make_lines()
-        path = f"{self._directory}/{id}.sock" if self._directory else ""
+        path = self._remains.socket_of(id)  # its own; "": it shares ours
         sockets = [_listen(path)] if path else self._sockets
         handle = Handle(id, generation, 0, slot, ours, path)
         try:
             if template is not None:
                 template.fork(id, slot, theirs, sockets[0] if path else None)
             else:
-                handle.pid = self._fork(sockets, Post(id, theirs, self.board, slot, not path), ours)
+                handle.pid = self._fork(sockets, self._post(id, theirs, slot), ours)
         except OSError:
             self.board.give_back(slot)
             ours.close()
@@ -69,13 +70,16 @@ class Workers:
         self.handles[id] = handle
         return handle
 
+    def _post(self, id: int, line: Line, slot: int) -> Post:
+        return Post(id, line, self.board, slot, not self._remains.socket_of(id), self._remains)
+
     def _template_of(self, generation: int) -> Template:
         """The template of a generation: a reload imports anew."""
         templates = self._templates
         if not templates or templates[-1].generation != generation:
             if templates:
                 templates[-1].retire()
-            arguments = (self._config, self._sockets, self._application, self.board, self._forget)
+            arguments = (self._config, self._sockets, self._application, self._post, self._forget)
             templates.append(Template(generation, *arguments))
         return templates[-1]
 
@@ -109,13 +113,11 @@ class Workers:
                     handle.pid, handle.failure = _NEVER_FORKED, failure
 
     def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
-        sys.stdout.flush()
-        sys.stderr.flush()
         # A signal between the fork and the child's own handlers must not be taken for the parent's.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         pid = -1
         try:
-            pid = os.fork()
+            pid = fork()
         finally:
             if pid:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -175,6 +177,8 @@ class Workers:
                 how += self._memory.word()
         else:
             how = f"ended with exit code {code}"
+            if code == SPEECHLESS:
+                how += ": its file descriptors were closed"
         if handle.reason:
             how += f" ({handle.reason})"
         return f"{handle} {how}{self._what_ran(handle)}"

@@ -1,0 +1,5 @@
+"""The report of a comparison: one HTML file."""
+
+from eitherway.lab.report.page import render
+
+__all__ = ["render"]

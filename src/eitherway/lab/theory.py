@@ -1,0 +1,108 @@
+"""Theory beside measurement: what one client's request says of all other loads, and what limits where it is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from eitherway.lab.results import Configuration, Point, Prediction
+from eitherway.lab.stats import predict
+from eitherway.lab.units import duration, number
+
+DEVIATES = 0.25  # beyond that something else than the model's own limit is at work
+_BUSY = 0.85  # of a CPU
+_NEAR = 0.25  # how far a rate may be from a limit that explains it
+_ALONE = 1.6  # times the rate of a single client: below that requests do not run beside each other
+_LOOPS = ("gevent", "asyncio", "uvloop")
+
+
+def predicted(configuration: Configuration, cpus: int, blocked_at: str = "") -> Prediction | None:
+    """The prediction from the point of one client, and, where it is wrong by more than a quarter, what limits."""
+    one = configuration.at(1)
+    if configuration.failure or one is None or not one.mean_latency:
+        return None
+    prediction = predict(
+        slots=slots(configuration),
+        processes=configuration.workers,
+        cpus=cpus,
+        service=one.mean_latency,
+        cpu=one.cost.cpu,
+        ladder=[point.concurrency for point in configuration.points],
+        measured={p.concurrency: p.throughput.middle for p in configuration.points if not p.client_limited},
+    )
+    return with_limit(configuration, prediction, cpus, blocked_at)
+
+
+def slots(configuration: Configuration) -> int | None:
+    """How many requests run at once in all its processes together; None: as many as come."""
+    if configuration.engine == "sync":
+        return configuration.workers
+    return configuration.workers * configuration.threads or None
+
+
+def limit(configuration: Configuration, prediction: Prediction, cpus: int, blocked_at: str = "") -> str:
+    """What limits a configuration that does not do what was predicted, as far as the figures show it."""
+    one, full = configuration.at(1), _fullest(configuration)
+    if any(point.client_limited for point in configuration.points):
+        return "the load generator, which had no CPU left"
+    if one is None or full is None:
+        return ""
+    if full.throughput.middle > (1 + DEVIATES) * prediction.throughput.get(full.concurrency, prediction.capacity):
+        return (
+            f"nothing: a request costs less when there are many ({duration(full.cost.cpu)} of CPU instead of "
+            f"{duration(one.cost.cpu)} for a single client)"
+        )
+    if pool_is_queue(configuration):
+        held = f"each held {duration(one.mean_latency)}"
+        return f"the pool of {configuration.pool} database connections, {held}: there the requests wait"
+    if is_one_at_a_time(configuration):
+        where = f": {blocked_at}" if blocked_at else ", as the loop's lag shows" if _lags(full) else ""
+        return f"a blocking call that stops the loop, so that requests are answered one after the other{where}"
+    if full.cost.cores >= _BUSY * min(configuration.workers, cpus):
+        if configuration.workers == 1 and configuration.threads > 1:
+            return "the GIL: one process computes on one CPU at a time, and threads that fight for it cost more"
+        return f"the CPU, of which {number(round(full.cost.cores, 1))} is in use"
+    if full.cost.cores >= _BUSY * cpus / 2:
+        return f"the machine: server and load generator share its {cpus} CPUs"
+    return (
+        f"something that few requests can use at a time, such as a lock, a database or a service: CPUs are idle "
+        f"({number(round(full.cost.cores, 1))} in use)"
+    )
+
+
+def pool_is_queue(configuration: Configuration) -> bool:
+    """Whether the throughput is what the pool's connections can do, and more requests than these were waiting."""
+    one, full = configuration.at(1), _fullest(configuration)
+    if not configuration.pool or configuration.engine == "sync" or one is None or full is None:
+        return False
+    connections = configuration.pool * configuration.workers
+    if configuration.engine == "threads" and configuration.threads <= configuration.pool:
+        return False
+    most = connections / one.mean_latency if one.mean_latency else 0.0
+    return full.concurrency > connections and abs(full.throughput.middle - most) <= _NEAR * most
+
+
+def is_one_at_a_time(configuration: Configuration) -> bool:
+    """Whether a loop answers requests one after the other, though it computes little."""
+    one, full = configuration.at(1), _fullest(configuration)
+    is_loop = configuration.engine == "gevent" or (configuration.engine in _LOOPS and configuration.interface == "asgi")
+    if not is_loop or one is None or full is None or full.concurrency == 1 or not one.mean_latency:
+        return False
+    single = configuration.workers / one.mean_latency
+    return full.throughput.middle <= _ALONE * single and full.cost.cores < _BUSY * configuration.workers
+
+
+def _fullest(configuration: Configuration) -> Point | None:
+    """The point of the highest load, of those that the client did not limit."""
+    good = [point for point in configuration.points if not point.client_limited]
+    return max(good, key=lambda point: point.concurrency, default=None)
+
+
+def _lags(point: Point) -> bool:
+    return point.cost.loop_lag.get("p90", 0.0) > 0.01
+
+
+def with_limit(configuration: Configuration, prediction: Prediction, cpus: int, blocked_at: str = "") -> Prediction:
+    """The prediction, with what limits instead where it is wrong by more than a quarter."""
+    if prediction.deviation <= DEVIATES:
+        return prediction
+    return replace(prediction, limit=limit(configuration, prediction, cpus, blocked_at))

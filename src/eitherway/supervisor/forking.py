@@ -1,0 +1,29 @@
+"""Forking, for all that the supervisor starts: the same care before, and the same beginning in the child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+_OURS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+_EVERYBODYS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD)
+
+
+def fork() -> int:
+    """Fork, with empty buffers, or the child would write what is in them once more. Raises OSError."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass  # a full disk, a broken pipe, or no stream at all; it must not keep us from forking
+    return os.fork()
+
+
+def reset_signals() -> None:
+    """In a child that is no worker: ignore those that tell a supervisor what to do, and die of the others."""
+    signal.set_wakeup_fd(-1)
+    for number in _OURS:
+        signal.signal(number, signal.SIG_IGN)
+    for number in _EVERYBODYS:
+        signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,104 @@
+"""Logs that cannot be written: serving goes on, and goes on being supervised."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import faults
+import pytest
+from production import StartSite, resident
+
+from load import Load
+from serving import wait_until
+
+BALANCES = ["request", "kernel"]
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_a_full_disk_under_the_access_log(start_site: StartSite, balance: str) -> None:
+    site = start_site("supervised:app", "threads", 2, "--balance", balance, "--access-log", "/dev/full")
+    with Load(site) as load:
+        load.wait_for(300)
+        held = {pid: resident(pid) for pid in site.processes()}
+        load.wait_for(1000)
+        assert all(resident(pid) < size + (4 << 20) for pid, size in held.items())
+        faults.reload(site)
+        load.wait_for(50)
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+    assert "No space left on device" in site.log
+    assert site.log.count("\n") < 40  # said, and not for every request
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_an_access_log_that_was_deleted_is_made_again(start_site: StartSite, tmp_path: Path, balance: str) -> None:
+    log = tmp_path / "logs" / "access"
+    log.parent.mkdir()
+    site = start_site("supervised:app", "sync", 2, "--balance", balance, "--access-log", str(log))
+    with Load(site) as load:
+        log.unlink()
+        load.wait_for(20)
+        wait_until(lambda: log.exists() and log.stat().st_size)
+        shutil.rmtree(log.parent)
+        load.wait_for(200)
+        log.parent.mkdir()
+        load.wait_for(20)
+        wait_until(lambda: log.exists() and log.stat().st_size)
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+    assert "cannot write the access log" in site.log
+    assert site.log.count("\n") < 40
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_an_access_log_goes_on_when_its_disk_has_room_again(
+    start_site: StartSite, tmp_path: Path, balance: str
+) -> None:
+    log = tmp_path / "access"
+    log.symlink_to("/dev/full")
+    site = start_site("supervised:app", "threads", 2, "--balance", balance, "--access-log", str(log))
+    with Load(site) as load:
+        site.wait_logged("cannot write the access log")
+        log.unlink()  # as an operator does in need of room
+        wait_until(lambda: log.exists() and log.stat().st_size)
+    assert load.failures == []
+    assert set(load.statuses) == {200}
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_every_request_has_one_line_in_the_access_log(start_site: StartSite, tmp_path: Path, balance: str) -> None:
+    log = tmp_path / "access"
+    site = start_site("supervised:app", "sync", 2, "--balance", balance, "--access-log", str(log))
+    for number in range(5):
+        assert site.ask(f"/{number}") == 200
+    site.stop()
+    lines = log.read_text().splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("127.0.0.1 ") for line in lines)
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+@pytest.mark.parametrize("stream", ["a broken pipe", "a full disk"])
+def test_a_stderr_that_cannot_be_written(start_site: StartSite, balance: str, stream: str) -> None:
+    site = start_site("supervised:app", "threads", 2, "--balance", balance, stderr=unwritable(stream))
+    with Load(site) as load:
+        assert site.ask("/fail") == 500  # has a traceback to tell
+        faults.reload(site)
+        faults.kill_worker(site)
+        if balance == "request":
+            faults.kill_balancer(site)
+        load.wait_for(50)
+    assert set(load.statuses) == {200}
+    assert load.unanswered <= 16  # of the processes that were killed
+    site.stop()
+
+
+def unwritable(stream: str) -> int:
+    """A descriptor that nothing can be written to."""
+    if stream == "a full disk":
+        return os.open("/dev/full", os.O_WRONLY)
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing

@@ -1,0 +1,100 @@
+"""What is said to limit a configuration that does not do what was predicted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from values import configuration, cost, point
+
+from eitherway.lab.blocking import line_in
+from eitherway.lab.results import Configuration, Prediction
+from eitherway.lab.theory import is_one_at_a_time, limit, pool_is_queue, with_limit
+
+LOOP = configuration("asyncio", {1: 20, 100: 20}, interface="asgi")
+
+
+def predicted(deviation: float = 0.9, rate: float = 2000.0) -> Prediction:
+    return Prediction("a loop", rate, {1: 20.0, 10: 200.0, 100: rate}, {}, deviation)
+
+
+def busy(name: str, cores: float, **more: object) -> Configuration:
+    made = configuration(name, {1: 200}, **more)
+    return replace(made, points=(*made.points, point(100, 205, spent=cost(cpu=0.004, cores=cores))))
+
+
+def test_a_prediction_that_holds_needs_no_explanation() -> None:
+    assert with_limit(LOOP, predicted(0.24), 2).limit == ""
+    assert with_limit(LOOP, predicted(0.26), 2).limit != ""
+
+
+def test_a_call_that_blocks_the_loop_is_named_with_its_line() -> None:
+    assert is_one_at_a_time(LOOP)
+    assert limit(LOOP, predicted(), 2, "shop/views.py:88 get_report").endswith(
+        "one after the other: shop/views.py:88 get_report"
+    )
+    assert "blocking call" in limit(LOOP, predicted(), 2)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        configuration("asyncio", {1: 20, 100: 1900}, interface="asgi"),
+        configuration("sync", {1: 20, 100: 20}),
+        configuration("uvloop", {1: 20, 100: 20}, threads=1),  # wsgi: its threads wait, not the loop
+        busy("gevent", 0.97),  # it computes
+        configuration("gevent", {100: 20}),  # of one client nothing is known
+    ],
+)
+def test_not_everything_that_is_slow_blocks_a_loop(made: Configuration) -> None:
+    assert not is_one_at_a_time(made)
+
+
+def test_the_pool_is_the_queue_where_its_connections_are_all_in_use() -> None:
+    pooled = configuration("gevent", {1: 40, 100: 200}, pool=5)
+    assert pool_is_queue(pooled)
+    assert "pool of 5 database connections, each held 25 ms" in limit(pooled, predicted(), 2)
+    assert not pool_is_queue(configuration("gevent", {1: 40, 100: 800}, pool=20, workers=2))
+    assert not pool_is_queue(configuration("threads", {1: 40, 100: 200}, pool=5, threads=5)), "the threads are"
+    assert not pool_is_queue(configuration("sync", {1: 40, 100: 40}, pool=5))
+
+
+@pytest.mark.parametrize(
+    ("made", "word"),
+    [
+        (busy("threads", 1.0, threads=8), "the GIL"),
+        (busy("sync", 0.98), "the CPU"),
+        (busy("sync", 1.9, workers=2), "the CPU"),
+        (busy("threads", 0.5, threads=8), "something that few requests can use"),
+    ],
+)
+def test_what_the_cpu_figures_say(made: Configuration, word: str) -> None:
+    assert word in limit(made, predicted(), 4)
+
+
+def test_the_load_generator_is_named_first() -> None:
+    made = replace(LOOP, points=(point(1, 20), point(100, 20, limited=True)))
+    assert "load generator" in limit(made, predicted(), 2)
+
+
+def test_doing_better_than_predicted_is_no_limit() -> None:
+    assert limit(configuration("sync", {1: 20, 100: 40}), predicted(rate=20), 2).startswith("nothing")
+
+
+STUCK = """2026-01-02 03:04:05,678 ERROR worker 1 (pid 7) stuck for 0.133 s in shop.py:6 query (GET /)
+  File "<frozen runpy>", line 198, in _run_module_as_main
+  File "/srv/shop.py", line 6, in query
+    time.sleep(0.05)
+2026-01-02 03:04:05,690 ERROR worker 1 (pid 7) stuck for 0.143 s in shop.py:9 waits (GET /)
+  File "/srv/shop.py", line 9, in waits
+    await asyncio.sleep(1)
+2026-01-02 03:04:05,690 ERROR worker 1 (pid 7) stuck for 0.143 s in shop.py:9 waits (GET /)
+  File "/srv/shop.py", line 9, in waits
+    await asyncio.sleep(1)
+"""
+
+
+def test_a_task_that_waits_is_not_what_blocks() -> None:
+    assert line_in(STUCK) == "shop.py:6 query"
+    assert line_in(STUCK, is_greenlet=True) == "shop.py:9 waits", "greenlets' stacks all look alike"
+    assert line_in("nothing of the kind\n") == ""
