@@ -21,7 +21,7 @@ from serving import wait_until
 
 SYSTEMD = Path("/lib/systemd/systemd")
 UNITS = ("eitherway.socket", "eitherway.service", "eitherway-worker@.service")
-NEEDED = ("unshare", "nsenter", "mount", "systemctl")
+NEEDED = ("setpriv", "unshare", "nsenter", "mount", "systemctl")
 
 # Run as PID 1 of the new namespaces. {shop} has what is to be at /srv/shop.
 OUTER = """
@@ -106,7 +106,7 @@ class Machine:
         )
         outer = OUTER.format(name=self.name, inner=shlex.quote(inner))
         spaces = ["--fork", "--kill-child", "--pid", "--mount", "--uts", "--ipc"]
-        return ["unshare", *spaces, "sh", "-c", outer]
+        return ["setpriv", "--pdeathsig", "KILL", "unshare", *spaces, "sh", "-c", outer]  # it ends with the tests
 
     def _write_units(self) -> None:
         units = self.directory / "units"
