@@ -43,9 +43,9 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
 
 
 def test_systemd_waits_for_longer_than_the_server_takes() -> None:
-    for unit, most in (("eitherway.service", 2 * 30 + 10), ("eitherway-worker@.service", 30 + 5)):
+    for unit in ("eitherway.service", "eitherway-worker@.service"):
         assert "--graceful-timeout 30s" in setting(unit, "ExecStart")
-        assert int(setting(unit, "TimeoutStopSec")) > most
+        assert int(setting(unit, "TimeoutStopSec")) > 30 + 7
 
 
 class Ear:

@@ -139,6 +139,12 @@ def test_a_worker_that_does_not_end_is_killed() -> None:
     assert policy.decide(Died(1), 45.0) == [Finished(0)]
 
 
+def test_what_the_balancer_took_of_the_time_is_not_given_again() -> None:
+    policy = started(1)
+    assert policy.decide(Stop(left=4.0), 10.0) == [Drain(1, final=True)]
+    assert policy.due() == 10.0 + 4.0 + 5.0
+
+
 def test_retiring_leaves_the_sockets_to_others() -> None:
     policy = started(1)
     assert policy.decide(Retire(), 10.0) == [Drain(1, final=False)]

@@ -88,6 +88,10 @@ class Front:
         self.drain_until = monotonic() + self._config.graceful_timeout + _SLACK
         self._send({"drain": True} if final else {"retire": True})
 
+    def left(self, now: float) -> float:
+        """Seconds of the graceful time-out that are left to the workers, since it began to drain."""
+        return max(0.0, self.drain_until - _SLACK - now)
+
     def _send(self, message: dict[str, object]) -> bool:
         return self.line is not None and self.line.send(message)
 

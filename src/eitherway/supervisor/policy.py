@@ -90,9 +90,11 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End: every worker answers what it has begun (or, `now`, is killed)."""
+    """End: every worker answers what it has begun (or, `now`, is killed). `left`: seconds of the graceful time-out,
+    where a part of it has passed."""
 
     now: bool = False
+    left: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,8 @@ class Policy:
                 self._on_reload()
             case Resize(by):
                 self.wanted = min(self.most, max(1, self.wanted + by))
-            case Stop(at_once):
+            case Stop(at_once, left):
+                self.graceful_timeout = min(self.graceful_timeout, left)
                 self._on_stop(at_once, now)
             case Retire():
                 self.retiring = True

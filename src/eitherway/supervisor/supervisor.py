@@ -282,7 +282,7 @@ class Supervisor:
             front.kill()
         if front.reap(now, self._events):
             if front.is_draining:
-                self._decide(p.Stop())
+                self._decide(p.Stop(left=front.left(now)))
             for handle in self.workers.handles.values():
                 if self.policy.is_draining(handle.id) and not handle.is_draining:
                     self.workers.drain(handle.id, final=True)  # it would not be said any more that it is removed
