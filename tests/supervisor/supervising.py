@@ -1,4 +1,4 @@
-"""A small, bounded load: threads with a keep-alive connection each, that count what goes wrong."""
+"""Asking a supervised server, and the system, about its processes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,63 +15,6 @@ from eitherway.supervisor.control import ask
 from serving import Server, wait_until
 
 StartSupervised = Callable[..., Server]
-
-
-class Load:
-    """`with Load(server) as load: ...`: every client asks again and again until the block ends."""
-
-    def __init__(self, server: Server, path: str = "/pid", clients: int = 8, pause: float = 0.002) -> None:
-        self.address = server.address
-        self.path = path
-        self.pause = pause
-        self.statuses: Counter[int] = Counter()
-        self.bodies: Counter[bytes] = Counter()
-        self.failures: list[str] = []
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        self.wait_for(2 * len(self._threads))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    @property
-    def answered(self) -> int:
-        return sum(self.statuses.values())
-
-    def wait_for(self, more: int) -> None:
-        """Wait for so many answers more."""
-        wanted = self.answered + more
-        wait_until(lambda: self.answered >= wanted or len(self.failures) > 100)
-
-    def _run(self) -> None:
-        connection = None
-        while not self._ended.is_set():
-            try:
-                if connection is None:
-                    connection = http.client.HTTPConnection(*self.address, timeout=20)
-                connection.request("GET", self.path)
-                response = connection.getresponse()
-                body = response.read()
-                self.statuses[response.status] += 1
-                self.bodies[body] += 1
-                if response.will_close:
-                    connection.close()
-                    connection = None
-            except (OSError, http.client.HTTPException) as error:
-                self.failures.append(f"{type(error).__name__}: {error}")
-                if connection is not None:
-                    connection.close()
-                connection = None
-            time.sleep(self.pause)  # the pace of a client, not a wait for anything
-        if connection is not None:
-            connection.close()
 
 
 def get(server: Server, path: str, timeout: float = 20.0, method: str = "GET") -> tuple[int, bytes]:

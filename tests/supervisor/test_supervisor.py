@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from supervising import (
-    Load,
     StartSupervised,
     children,
     control,
@@ -23,6 +22,7 @@ from supervising import (
     workers,
 )
 
+from load import Load
 from serving import Server, wait_until
 
 ENGINES = (
