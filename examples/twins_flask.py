@@ -2,8 +2,9 @@
 
     eitherway serve twins_flask:app --chdir examples --engine gevent
 
-`twins_fastapi.py` is the other one. Both give the same answers, byte for byte; `demo.py` serves both on
-every engine that fits them.
+`twins_fastapi.py` is the other one. Both give the same answers, byte for byte:
+
+    eitherway compare twins_flask:app --against twins_fastapi:app '/wait?ms=50' --chdir examples
 """
 
 from __future__ import annotations

@@ -352,7 +352,7 @@ def test_example(example: Example, engine: str, tmp_path: Path) -> None:
     example.after(served)
 
 
-# The twins, and the demonstration that serves them.
+# The twins.
 
 
 def load(name: str) -> ModuleType:
@@ -378,55 +378,3 @@ def test_the_twins_give_the_same_answers(path: str) -> None:
     fastapi = asyncio.run(ask_fastapi())
     assert (flask.status_code, flask.data) == (fastapi.status_code, fastapi.content)
     assert flask.headers["content-type"] == fastapi.headers["content-type"]
-    assert flask.data == load("demo").ANSWERS.get(path, flask.data)
-
-
-def test_the_demo_serves_shows_and_ends(tmp_path: Path) -> None:
-    pytest.importorskip("flask")
-    pytest.importorskip("fastapi")
-    path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, str(EXAMPLES / "demo.py"), "--requests", "20"]
-    for engine in ("gevent", "asyncio"):
-        command += ["--engine", engine]
-    demo = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": path},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert demo.returncode == 0, demo.stdout + demo.stderr
-    lines = [line.split() for line in demo.stdout.splitlines()]
-    assert sum(line[:2] == ["FastAPI", "asyncio"] and line[3:5] == ["20", "20"] for line in lines) == 2
-    assert sum(line[:2] == ["Flask", "asyncio"] and line[5:7] == ["20", "20"] for line in lines) == 2
-    has_gevent = importlib.util.find_spec("gevent") is not None
-    gevents = {
-        framework: {line[2] for line in lines if line[:2] == [framework, "gevent"]}
-        for framework in ("Flask", "FastAPI")
-    }
-    assert gevents == {
-        "Flask": {"WSGI" if has_gevent else "skipped;"},
-        "FastAPI": {"refused:" if has_gevent else "skipped;"},
-    }
-
-
-def test_the_demo_tells_of_a_wrong_answer(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """Against a server that answers something else: the row counts it, and the exit code is 1."""
-    demo = load("demo")
-
-    async def ask(host: str, port: int, path: str, total: int) -> Any:
-        return demo.Round(sent=total, seconds=0.1, faults=[f"{path}: 200 b'other'"] * total)
-
-    @contextlib.asynccontextmanager
-    async def serving_nothing(case: Any) -> Any:
-        yield demo.Server(None, "127.0.0.1", 1, [])
-
-    monkeypatch.setattr(demo, "ask", ask)
-    monkeypatch.setattr(demo, "serving", serving_nothing)
-    monkeypatch.setattr(demo, "CONSOLE", None)
-    monkeypatch.setattr(demo, "missing", lambda case: "")
-    assert asyncio.run(demo.demonstrate(["asyncio"], 3)) == 1
-    out = capsys.readouterr().out
-    assert "FAULT  Flask on asyncio: 3 x /: 200 b'other'" in out
-    assert "FAULT  FastAPI on asyncio: 3 x /wait?ms=50: 200 b'other'" in out

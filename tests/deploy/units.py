@@ -46,7 +46,7 @@ def command_line(unit: str, name: str, places: dict[str, str], instance: str = "
 def write_release(directory: Path, number: int, code: str = SHOP) -> Path:
     """A release of the shop in a directory of its own."""
     release = directory / "releases" / str(number)
-    release.mkdir(parents=True)
+    release.mkdir(parents=True, exist_ok=True)
     (release / "shop.py").write_text(f"RELEASE = {number}\n{code}")
     return release
 

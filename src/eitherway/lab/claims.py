@@ -378,7 +378,7 @@ CLAIMS = (
 )
 
 
-def test(claim: Claim, bench: Bench) -> Finding:
+def examine(claim: Claim, bench: Bench) -> Finding:
     """What a claim's experiment finds; where it cannot be made here, why."""
     try:
         return claim.test(bench)

@@ -30,7 +30,7 @@ def claims_command(numbers: tuple[int, ...], duration: float, rounds: int, outpu
     Without NUMBERs all of them, which takes about ten minutes.
     """
     from eitherway.lab.bench import Bench
-    from eitherway.lab.claims import CLAIMS, test
+    from eitherway.lab.claims import CLAIMS, examine
 
     chosen = [claim for claim in CLAIMS if not numbers or claim.number in numbers]
     if unknown := set(numbers) - {claim.number for claim in CLAIMS}:
@@ -43,7 +43,7 @@ def claims_command(numbers: tuple[int, ...], duration: float, rounds: int, outpu
     try:
         with interruptible():
             for claim in chosen:
-                tested.append((claim, test(claim, bench)))
+                tested.append((claim, examine(claim, bench)))
                 click.echo("\n".join(_lines(*tested[-1])))
     except KeyboardInterrupt:
         complete = False
