@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from serving import Server, Start
+
+# How fast an example is says nothing on a machine that does other things.
+settings.register_profile("eitherway", deadline=None)
+settings.load_profile("eitherway")
 
 MOST_SHARED = 20  # servers kept at once; each takes some 30 MB
 

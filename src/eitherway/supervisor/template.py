@@ -24,7 +24,7 @@ from eitherway.errors import ConfigError, StartError
 from eitherway.interfaces.loading import load_application, prepare_path
 from eitherway.supervisor.child import Post, run_worker
 from eitherway.supervisor.forking import fork, reset_signals
-from eitherway.supervisor.handle import Line, make_lines
+from eitherway.supervisor.handle import Failure, Line, make_lines
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -53,6 +53,7 @@ class Template:
         forget: Callable[[], None],
     ) -> None:
         self.generation = generation
+        self.failure = Failure("the template process has ended", "", 1)  # until it says a better reason
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.line, theirs = make_lines()
         self.pid = fork()
@@ -66,10 +67,13 @@ class Template:
         theirs.close()
 
     def fork(self, id: int, slot: int, line: Line, own: Socket | None) -> None:
-        """Have a worker forked. Raises OSError when the template has ended."""
+        """Have a worker forked. One that has ended does not fork it; its last words on the line say why."""
         fds = [line.fileno(), *([own.fileno()] if own else [])]
         message = json.dumps({"id": id, "slot": slot}).encode().ljust(64)
-        socket_module.send_fds(self.line.socket, [message], fds)
+        try:
+            socket_module.send_fds(self.line.socket, [message], fds)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # heard soon, as the end of the line
 
     def retire(self) -> None:
         """It forks what it was asked for, then ends."""

@@ -97,20 +97,19 @@ class Workers:
 
     def _hear(self, template: Template) -> None:
         """Learn the numbers of workers it has forked; those that it cannot fork any more have ended."""
-        failure = Failure("the template process has ended", "", 1)
         for message in template.line.receive():
             match message:
                 case {"forked": id, "pid": pid}:
                     if (handle := self.handles.get(id)) is not None:
                         handle.pid = pid
                 case {"failed": text, "traceback": trace, "exit_code": code}:
-                    failure = Failure(text, trace, code)
+                    template.failure = Failure(text, trace, code)  # its end may be seen only later
                 case {"warning": text}:
                     logger.warning("%s", text)
         if template.line.closed:
             for handle in self.handles.values():
                 if not handle.pid and handle.generation == template.generation:
-                    handle.pid, handle.failure = _NEVER_FORKED, failure
+                    handle.pid, handle.failure = _NEVER_FORKED, template.failure
 
     def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
         # A signal between the fork and the child's own handlers must not be taken for the parent's.
