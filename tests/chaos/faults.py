@@ -10,7 +10,7 @@ from production import Site
 
 from serving import wait_until
 
-OPTIONS = ("--timeout", "500ms", "--max-memory", "150m", "--threads", "2")  # what a site needs for all of them
+OPTIONS = ("--timeout", "1s", "--max-memory", "80m", "--threads", "2")  # what a site needs for all of them
 
 
 # ---- the server's own processes ----
@@ -82,7 +82,7 @@ def hang_within(site: Site) -> None:
 
 
 def leak_within(site: Site) -> None:
-    misbehave(site, "/leak?200", "MiB: replacing it")
+    misbehave(site, "/leak?80", "MiB: replacing it")
 
 
 def close_within(site: Site) -> None:

@@ -313,8 +313,17 @@ def scenarios() -> Iterator[Scenario]:
         lost_in = HARMFUL if kernel else ()
 
         def stage(*events: Fault, app=app, engine=engine, balance=balance, lost_in=lost_in, **more):  # type: ignore
-            options = (*faults.OPTIONS, "--balance", balance)
-            return Stage(app, engine, options, events, balance == "kernel", lost_in, failing=HARMFUL, **more)
+            options = faults.OPTIONS if set(events) & set(WITHIN) else ()
+            return Stage(
+                app,
+                engine,
+                (*options, "--balance", balance),
+                events,
+                balance == "kernel",
+                lost_in,
+                failing=HARMFUL,
+                **more,
+            )
 
         yield Scenario(f"reload-{engine}", stage(faults.reload))
         yield Scenario(f"upgrade-{engine}", stage(faults.upgrade))

@@ -62,7 +62,7 @@ class Supervisor:
         self._waiting: list[Answer] = []  # for the end of a reload
         self._failure: Failure | None = None  # of the last worker that could not start
         self._exit_code: int | None = None
-        self._stopping = False
+        self._stopping = self._serving = self._announced = False
         self._looked = 0.0
 
     def run(self) -> int:
@@ -252,6 +252,9 @@ class Supervisor:
             return
         for message in self._front.line.receive():
             match message:
+                case {"ready": _} if not self._front.is_ready:
+                    self._front.is_ready = True
+                    self._announce()
                 case {"removed": id}:
                     self.workers.drain(id, final=True)
         if self._front.line.closed:
@@ -316,6 +319,7 @@ class Supervisor:
                 case p.BackOff(delay):
                     logger.warning("workers die early: the next starts in %.3g s", delay)
                 case p.Serving():
+                    self._serving = True
                     self._announce()
                 case p.Reloaded():
                     logger.info("reloaded: all workers are new")
@@ -341,6 +345,10 @@ class Supervisor:
         return self._failure.message if self._failure is not None else "a new worker ended before it served"
 
     def _announce(self) -> None:
+        """Once, when the workers serve and the balancer, where there is one, accepts."""
+        if self._announced or not self._serving or not (self._front is None or self._front.is_ready):
+            return
+        self._announced = True
         logger.info(
             "eitherway %s serves %s (%s) on %s by %d worker%s (%s balancing) at %s, pid %d",
             __version__,
