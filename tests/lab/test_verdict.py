@@ -68,12 +68,19 @@ def test_among_equals_fewer_processes_and_threads_are_simpler() -> None:
     assert judge(comparison(many, twice, few, SYNC)).winner == few.name
 
 
-def test_overlapping_intervals_are_no_difference_however_far_their_middles() -> None:
+def test_overlapping_intervals_are_no_difference_though_their_middles_differ() -> None:
     wide = Configuration(**{**as_fields(GEVENT), "points": (point(100, 400, spread=0.9),)})
     narrow = configuration("threads", {100: 300})
     verdict = judge(comparison(narrow, wide))
     assert (verdict.winner, verdict.confidence) == ("", NONE)
     assert verdict.command == narrow.command
+
+
+def test_rounds_that_are_far_apart_do_not_make_half_as_good() -> None:
+    wild = Configuration(**{**as_fields(THREADS), "points": (point(100, 160, spread=0.95),)})
+    best = Configuration(**{**as_fields(GEVENT), "points": (point(100, 2000, spread=0.95),)})
+    verdict = judge(comparison(wild, best))
+    assert (verdict.winner, verdict.confidence) == (best.name, LIKELY)
 
 
 def as_fields(configuration: Configuration) -> dict[str, object]:

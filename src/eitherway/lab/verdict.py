@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eitherway.lab.plan import OF_COLOUR
-from eitherway.lab.results import Comparison, Configuration, Point, Verdict
+from eitherway.lab.results import Comparison, Configuration, Interval, Point, Verdict
 from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
 CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
 
 SAME = 0.10  # a gain below a tenth is not worth another engine
 REWRITE = 0.25  # and below a quarter not worth another application, or an engine of the other colour
+LESS = 0.5  # of the best: who does less is not as good, however far the rounds are apart
 FULL = 0.95  # of the best throughput: there a configuration is full
 BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
 _SIMPLEST = {
@@ -80,10 +81,15 @@ def _rank(ranked: Sequence[Configuration]) -> _Ranking:
     equals = tuple(
         each
         for each in order
-        if points[each.name].throughput.overlaps(best) or _is_level(points[each.name], order[0], each, best.middle)
+        if _is_open(points[each.name].throughput, best) or _is_level(points[each.name], order[0], each, best.middle)
     )
     chosen = min(equals, key=lambda each: _simplicity(each, first))
     return _Ranking(load, points, tuple(order), chosen, equals)
+
+
+def _is_open(rate: Interval, best: Interval) -> bool:
+    """Whether the rounds leave it open which one is faster."""
+    return rate.overlaps(best) and rate.middle >= LESS * best.middle
 
 
 def _is_level(point: Point, best: Configuration, other: Configuration, rate: float) -> bool:
@@ -114,8 +120,17 @@ def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:
 def _confidence(ranking: _Ranking, comparison: Comparison) -> str:
     if len(ranking.order) > 1 and len(ranking.equals) == len(ranking.order):
         return NONE
-    alone = len(ranking.equals) == 1
-    return CLEAR if alone and comparison.complete and comparison.rounds > 2 and len(ranking.order) > 1 else LIKELY
+    best = ranking.points[ranking.order[0].name].throughput
+    apart = not any(ranking.points[each.name].throughput.overlaps(best) for each in ranking.order[1:])
+    return (
+        CLEAR
+        if len(ranking.equals) == 1
+        and apart
+        and comparison.complete
+        and comparison.rounds > 2
+        and len(ranking.order) > 1
+        else LIKELY
+    )
 
 
 # ---- the sentences ----
