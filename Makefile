@@ -1,6 +1,7 @@
 # The two commands of a newcomer are `make demo` and `make test`; each makes .venv and installs what it needs.
 
 PYTHON ?= python3
+ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 
@@ -10,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/eitherway compare --workload io:50ms
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # The long forms of tests/chaos: `make soak SECONDS=30 ONLY=reload,upgrade`.
 SECONDS ?= 600

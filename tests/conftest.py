@@ -16,6 +16,15 @@ settings.load_profile("eitherway")
 MOST_SHARED = 20  # servers kept at once; each takes some 30 MB
 
 
+SLOW = ("tests/chaos/", "tests/deploy/", "tests/lab/test_runner.py")  # they try processes, not Python's version
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(place in item.path.as_posix() for place in SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def _shared() -> Iterator[dict[tuple[str, ...], Server]]:
     servers: dict[tuple[str, ...], Server] = {}

@@ -155,7 +155,7 @@ def test_requests_that_come_while_it_starts_are_answered(activate: Callable[...,
         client.send(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")
     wait_until(lambda: (server.directory / "control.sock").exists())  # the workers are importing
     assert all(client.is_quiet() for client in clients)
-    assert ear.heard == []
+    assert not any("READY" in each for each in ear.heard)
     (server.directory / "current" / "go").touch()
     for client in clients:
         assert client.response().status == 200
