@@ -231,7 +231,10 @@ def _within(host: str, allowed: tuple[str, ...]) -> bool:
 
 def _believe_proxy(exchange: Exchange, trusts: Callable[[Address | None], bool]) -> None:
     """Take client, scheme and host from what the trusted proxy says of them."""
-    said = origin(exchange.fields.raw, lambda host: trusts((host, 0)))
+    known = exchange.fields.derived
+    said = known.get(trusts)  # equal heads are one object, and a proxy repeats itself
+    if said is None:
+        said = known[trusts] = origin(exchange.fields.raw, lambda host: trusts((host, 0)))
     if said.client is not None:
         exchange.client = said.client
     if said.scheme is not None:
