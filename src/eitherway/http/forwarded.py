@@ -14,7 +14,7 @@ from eitherway.http.fields import HOST, Fields
 
 _MOST_ENTRIES = 64  # of a list; what lies further left cannot be a proxy of ours
 _PAIR = re.compile(r'\s*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]+))\s*')
-_NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Fa-f.]+|[0-9A-Fa-f:]+))(?::([0-9]{1,5}))?")
+_NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Fa-f:]+(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]+))(?::([0-9]{1,5}))?")
 
 
 class Origin(NamedTuple):
