@@ -17,6 +17,7 @@ WHOLE = {
     "empty": OK + b"Content-Length: 0\r\n\r\n",
     "chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
     "trailers": OK + b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: b\r\nC: d\r\n\r\n",
+    "coded, in chunks": OK + b"Transfer-Encoding: gzip, Chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     "interim": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\nx",
     "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
     "not modified": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
@@ -81,6 +82,7 @@ def test_whether_the_connection_goes_on(head: bytes, keeps: bool) -> None:
         OK + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
         OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore",
         OK + b"X: " + b"y" * 70000,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 20000,
     ],
 )
 def test_what_is_no_answer_is_refused(data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from eitherway.errors import LabError
 from eitherway.lab.load import Load, Request, run_load
 from serving import wait_until
 
@@ -102,6 +104,20 @@ def test_a_stall_shows_in_an_open_loop_as_long_as_it_was() -> None:
     assert result.histogram.quantile(1.0) > 0.25
     due_meanwhile = sum(count for bound, count in result.histogram.buckets() if bound > 0.03)
     assert due_meanwhile > 30  # of 60; four of them were on their way
+
+
+def test_what_comes_on_an_idle_connection_is_no_answer() -> None:
+    def says_more(client: socket.socket, request: bytes) -> bool:
+        time.sleep(0.1)  # so that several clients are at work
+        hello(client, request)
+        time.sleep(0.01)
+        client.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        return True
+
+    with serving(says_more) as port:
+        result = run_load(load(port, clients=3, rate=20.0, duration=1.0))
+    assert result.good == pytest.approx(20, abs=1)
+    assert result.errors == {}
 
 
 def test_an_open_loop_counts_what_is_never_answered() -> None:
@@ -196,6 +212,44 @@ def test_a_connection_that_is_closed_between_requests_is_no_error() -> None:
         assert result.good > 10
 
 
+def test_a_request_that_is_cut_off_is_an_error_on_a_used_connection_too() -> None:
+    """A worker that dies has lost the requests it was at, whatever was answered there before."""
+
+    def dies_at_the_second(client: socket.socket, request: bytes) -> bool:
+        hello(client, request)
+        client.recv(65536)
+        time.sleep(0.1)
+        return False
+
+    with serving(dies_at_the_second) as port:
+        result = run_load(load(port, clients=2, duration=1.0))
+    assert result.errors["closed"] >= 2
+    assert result.good >= 2
+
+
+def test_an_answer_before_the_request_was_sent_ends_the_connection() -> None:
+    """The server reads no more of it, and the next request would come after what is left."""
+    over = threading.Event()
+
+    def too_large(client: socket.socket, request: bytes) -> bool:
+        client.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        over.wait(60)
+        return False
+
+    large = Request("PUT", "/", (), b"x" * (16 << 20))
+    with serving(too_large) as port:
+        result = run_load(load(port, requests=(large,), clients=2, rate=20.0, timeout=1.0))
+        over.set()
+    assert set(result.statuses) == {413}
+    assert result.errors == {}
+
+
+def test_what_came_in_the_warm_up_is_not_counted() -> None:
+    with serving(hello) as port:
+        result = run_load(load(port, clients=2, warm_up=0.5, duration=0.2))
+    assert result.bytes == result.good * len(HELLO)
+
+
 def test_other_statuses_are_no_good_answers() -> None:
     turns = iter(range(1 << 30))
 
@@ -284,6 +338,81 @@ def test_a_unix_socket_is_a_server_too(tmp_path: Path) -> None:
         threading.Thread(target=serve, daemon=True).start()
         result = run_load(Load(f"unix:{path}", 0, (Request(),), duration=0.3, warm_up=0.0))
     assert result.good > 10
+
+
+def test_a_unix_socket_with_a_short_queue_refuses_nobody(tmp_path: Path) -> None:
+    """Its kernel says "try again" where TCP would make the client wait."""
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+
+        def serve(client: socket.socket) -> None:
+            with client, suppress(OSError):
+                while request := client.recv(65536):
+                    hello(client, request)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    threading.Thread(target=serve, args=(client,), daemon=True).start()
+                    time.sleep(0.002)
+
+        threading.Thread(target=accept, daemon=True).start()
+        result = run_load(Load(f"unix:{path}", 0, (Request(),), clients=20, duration=0.5, warm_up=0.0))
+        listener.shutdown(socket.SHUT_RDWR)
+    assert result.errors == {}
+    assert result.good > 10
+
+
+def test_a_name_of_several_addresses_is_the_one_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As "localhost" is ::1 and 127.0.0.1, of which a server often has one."""
+    with serving(hello) as port, socket.create_server(("127.0.0.1", 0)) as other:
+        nobody = other.getsockname()
+        other.close()
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(*kind, nobody), (*kind, ("127.0.0.1", port))])
+        result = run_load(Load("shop.test", port, (Request(),), duration=0.2, warm_up=0.0))
+    assert result.errors == {}
+    assert result.good > 10
+
+
+def test_a_host_that_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(LabError, match=r"no host 'shop.test': Name or service not known"):
+        run_load(Load("shop.test", 80, (Request(),)))
+
+
+def test_more_clients_than_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (50, 100))
+    with pytest.raises(LabError, match=r"1000 clients in a process .* 100 files .* --processes"):
+        run_load(Load("127.0.0.1", 80, (Request(),), clients=1000))
+
+
+def test_the_soft_limit_of_files_is_no_limit() -> None:
+    script = (
+        "import resource, sys; from eitherway.lab.load import *;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]));"
+        "found = run_load(Load('127.0.0.1', int(sys.argv[1]), (Request(),), clients=100, duration=0.5));"
+        "print(found.good > 100, dict(found.errors))"
+    )
+    with serving(hello) as port:
+        done = subprocess.run([sys.executable, "-c", script, str(port)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True {}\n", done.stderr
+
+
+def test_files_of_the_working_directory_are_not_taken_for_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("json.py", "select.py", "socket.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken for a module')")
+    monkeypatch.chdir(tmp_path)
+    with serving(hello) as port:
+        assert run_load(load(port)).good > 10
 
 
 def generators(parent: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_a_body_from_a_file_over_a_unix_socket(own_server: Start, tmp_path: Path
         (["https://127.0.0.1/"], "is no address to load"),
         (["http://127.0.0.1:x/"], "is no address to load"),
         (["http://127.0.0.1/", "-H", "nonsense"], "is no header field"),
+        (["http://127.0.0.1/", "-H", "X: \N{EURO SIGN}"], "is no header field"),
         (["http://127.0.0.1/", "--post", "@/no/such/file"], "cannot read /no/such/file"),
     ],
 )
@@ -68,6 +70,23 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "refused: " in done.stdout
+
+
+def test_a_server_that_never_answers_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = run(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    assert "No answer came in 300 ms" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_a_check_as_json_counts_every_answer(own_server: Start) -> None:
+    """Whether good or not, as the others do."""
+    server = own_server("supervised:app", "threads")
+    done = run(f"http://127.0.0.1:{server.port}/fail", "--check", "wrk", "--rounds", "1", "--json")
+    figures = json.loads(done.stdout)
+    assert figures["check"] == "wrk"
+    assert len(figures["ours"]) == len(figures["theirs"]) == 1
+    assert figures["ratio"] == figures["ours"][0] / figures["theirs"][0] > 0
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")

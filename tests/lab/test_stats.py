@@ -54,7 +54,7 @@ def test_a_queue_that_overflows_has_no_end() -> None:
     assert waiting_share(10, 0.05, 1) == pytest.approx(0.5)  # M/M/1: as much as it is busy
 
 
-def simulated_loop(clients: int, think: float, demand: float, servers: int, until: float = 400.0) -> float:
+def simulated_loop(clients: int, think: float, demand: float, servers: int, until: float = 4000.0) -> float:
     """Requests per second in a closed network: a wait of `think`, then `demand` on one of the CPUs, both random."""
     chance = random.Random(3)
     arrivals = [(chance.expovariate(1 / think), number) for number in range(clients)]
@@ -75,7 +75,13 @@ def simulated_loop(clients: int, think: float, demand: float, servers: int, unti
 @pytest.mark.parametrize("servers", [1, 2])
 def test_the_throughput_of_a_loop_is_the_simulated_one(clients: int, servers: int) -> None:
     said = closed_throughput(clients, 0.5, 0.05, servers)
-    assert said == pytest.approx(simulated_loop(clients, 0.5, 0.05, servers), rel=0.1)
+    assert said == pytest.approx(simulated_loop(clients, 0.5, 0.05, servers), rel=0.02)
+
+
+def test_requests_that_only_compute_share_the_cpus_without_loss() -> None:
+    assert [round(closed_throughput(clients, 0.0, 0.01, 2)) for clients in (1, 2, 3, 100)] == [100, 200, 200, 200]
+    assert closed_throughput(5000, 1e-9, 0.01, 4) == pytest.approx(400)
+    assert closed_throughput(8, 0.02, 0.0, 2) == pytest.approx(400)
 
 
 @given(st.integers(1, 200), st.floats(0.001, 1), st.floats(0.0001, 1), st.integers(1, 8))

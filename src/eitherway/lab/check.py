@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from statistics import median
 
@@ -27,16 +27,16 @@ class Rival:
 
 def _wrk(load: Load, url: str) -> list[str]:
     threads = min(load.processes, load.clients)
-    return [f"-t{threads}", f"-c{load.clients}", f"-d{ceil(load.duration)}s", *_headers(load), url]
+    return [f"-t{threads}", f"-c{load.clients}", f"-d{load.duration:.0f}s", *_headers(load), url]
 
 
 def _h2load(load: Load, url: str) -> list[str]:
     threads = min(load.processes, load.clients)
-    return ["--h1", f"-t{threads}", f"-c{load.clients}", f"-D{ceil(load.duration)}", *_headers(load), url]
+    return ["--h1", f"-t{threads}", f"-c{load.clients}", f"-D{load.duration:.0f}", *_headers(load), url]
 
 
 def _autocannon(load: Load, url: str) -> list[str]:
-    return ["--json", "-c", str(load.clients), "-d", str(ceil(load.duration)), *_headers(load), url]
+    return ["--json", "-c", str(load.clients), "-d", f"{load.duration:.0f}", *_headers(load), url]
 
 
 def _headers(load: Load) -> Iterator[str]:
@@ -64,10 +64,11 @@ RIVALS = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Requests per second, a number a round."""
+    """Answers per second, whatever their status, a number a round."""
 
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
+    client_limited: bool  # our generator was the limit in a round
 
     @property
     def ratio(self) -> float:
@@ -83,13 +84,18 @@ def compare_with(name: str, load: Load, rounds: int) -> Comparison:
     request = load.requests[0]
     if load.rate or len(load.requests) > 1 or request.method != "GET" or load.host.startswith("unix:"):
         raise LabError(f"--check {name}: that works for a closed loop of one GET request over TCP only")
+    load = replace(load, duration=float(ceil(load.duration)))  # the others take whole seconds
     host = f"[{load.host}]" if ":" in load.host else load.host
     command = [program, *RIVALS[name].arguments(load, f"http://{host}:{load.port}{request.target}")]
     ours, theirs = [], []
     for _ in range(rounds):
-        ours.append(run_load(load).throughput)
+        ours.append(run_load(load))
         theirs.append(_run(name, command, load.duration))
-    return Comparison(tuple(ours), tuple(theirs))
+    return Comparison(
+        tuple(sum(each.statuses.values()) / each.seconds for each in ours),
+        tuple(theirs),
+        any(each.client_limited for each in ours),
+    )
 
 
 def _run(name: str, command: list[str], seconds: float) -> float:

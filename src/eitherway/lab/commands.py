@@ -204,8 +204,8 @@ def requests_of(targets: tuple[str, ...], posts: tuple[tuple[str, str], ...], fi
 
 def _field(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
-    if not colon or not name.strip() or "\n" in text or "\r" in text:
-        raise LabError(f"-H: {text!r} is no header field; write 'Name: value'")
+    if not colon or not name.strip() or "\n" in text or "\r" in text or max(text) > "\xff":
+        raise LabError(f"-H: {text!r} is no header field; write 'Name: value', in Latin-1")
     return name.strip(), value.strip()
 
 

@@ -9,7 +9,7 @@ MOST_BYTES = 256 << 20  # of one answer; a longer one is taken for one without a
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:(?:[^\r\n]*,)?[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _CONNECTION = re.compile(rb"\r\nconnection:[ \t]*([^\r\n]*)\r\n", re.IGNORECASE)
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r\n")
 
@@ -134,6 +134,8 @@ class Answer:
             # The last chunk: trailers, then an empty line. It is found from the line's own end on.
             end = data.find(b"\r\n\r\n", line.end() - 2)
             if end < 0:
+                if len(data) - at > _LARGEST_HEAD:
+                    raise MalformedError("an answer's trailers have no end")
                 break
             at = end + 4
             self.complete = True

@@ -1,4 +1,4 @@
-"""A process of the load generator: `python -m eitherway.lab.generator`, ordered about by load.py.
+"""A process of the load generator, started and ordered about by load.py.
 
 It reads its orders from stdin (a line of JSON), says "ready", reads when to begin (a line: monotonic seconds), and says
 at the end what it has counted (JSON). When its stdin is closed it ends at once. One thread, one epoll set; a client is
@@ -11,8 +11,8 @@ import errno
 import gc
 import json
 import os
+import resource
 import select
-import signal
 import socket as socket_module
 import sys
 from collections import Counter, deque
@@ -23,10 +23,12 @@ from typing import Any
 from eitherway.lab.framing import HEADS, Answer, EndlessError, Head, MalformedError
 from eitherway.lab.histogram import Histogram
 
-_RECEIVE = 65536
+_RECEIVE = 16384
 _LOOK = 0.05  # seconds between two looks at the clock's business: time-outs, clients that come back, the end
 _REST = 0.02  # seconds until a client that was refused tries again
+_CROSSING = 0.02  # seconds: a connection that is closed so soon after the sending was closed before the server knew
 _BEGUN = frozenset({0, errno.EINPROGRESS})
+_REASONS = {errno.ECONNREFUSED: "refused", errno.ENOENT: "refused", errno.ECONNRESET: "reset"}  # others: "unreachable"
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -38,6 +40,7 @@ class Client:
         "busy",
         "due",
         "request",
+        "resting",
         "retried",
         "sent_at",
         "socket",
@@ -56,6 +59,7 @@ class Client:
         self.to_head = False
         self.due = self.sent_at = 0.0
         self.retried = False
+        self.resting = False
         self.unsent: bytes | None = None  # of the request; also while connecting
         self.answer: Answer | None = None  # one that did not come in one piece
 
@@ -63,7 +67,8 @@ class Client:
 class Generator:
     def __init__(self, order: dict[str, Any]) -> None:
         self._requests = [(text.encode("latin-1"), method == "HEAD") for method, text in order["requests"]]
-        self._address = _address(order["host"], order["port"])
+        self._family, address = order["address"]
+        self._address = tuple(address) if isinstance(address, list) else address
         self._timeout = order["timeout"]
         self._warm_up, self._duration = order["warm_up"], order["duration"]
         self._interval = 1 / order["rate"] if order["rate"] else 0.0
@@ -87,7 +92,7 @@ class Generator:
         self._from = begin + self._warm_up
         self._until = self._from + self._duration
         self._next_due = begin + self._phase * self._interval
-        used, since = process_time(), monotonic()
+        began = ended = None  # the measured time: when, and this process's CPU time then
         look_at = 0.0
         _sleep_until(begin)
         if self._interval:
@@ -98,17 +103,20 @@ class Generator:
         while True:
             events = self._wait(look_at)
             now = monotonic()
+            if began is None and now >= self._from:
+                began = now, process_time()
+                self._bytes = 0
             for fd, bits in events:
                 self._on_event(fd, bits, now)
             if self._interval:
                 self._keep_schedule(now)
             if now >= look_at:
                 look_at = now + _LOOK
-                if since < self._from <= now:
-                    used, since = process_time(), now
                 self._look(now)
-            if now >= self._until and self._is_over(now):
-                return self._counted((process_time() - used) / max(now - since, 1e-9))
+            if now >= self._until:
+                ended = ended or (now, process_time())
+                if self._is_over(now):
+                    return self._counted(_share(began or ended, ended))
 
     def _wait(self, look_at: float) -> list[tuple[int, int]]:
         until = min(look_at, self._until)
@@ -131,7 +139,11 @@ class Generator:
     def _look(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:
             client = self._resting.popleft()[1]
-            self._go_on(client)
+            client.resting = False
+            if client.busy:
+                self._send(client)
+            else:
+                self._go_on(client)
         latest = now - self._timeout
         for client in self._clients:
             if client.busy and client.sent_at < latest:
@@ -158,10 +170,10 @@ class Generator:
         client.busy = True
         client.retried = False
         client.due = due
+        client.sent_at = monotonic() if self._interval else due
         self._send(client)
 
     def _send(self, client: Client) -> None:
-        client.sent_at = monotonic()
         sock = client.socket
         if sock is None:
             self._connect(client)
@@ -178,19 +190,21 @@ class Generator:
             self._epoll.modify(sock.fileno(), _IN | _OUT)
 
     def _connect(self, client: Client) -> None:
-        family, address = self._address
-        sock = Socket(family, socket_module.SOCK_STREAM)
+        sock = Socket(self._family, socket_module.SOCK_STREAM)
         sock.setblocking(False)
-        if family != socket_module.AF_UNIX:
+        if self._family != socket_module.AF_UNIX:
             sock.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)
-        begun = sock.connect_ex(address)
+        begun = sock.connect_ex(self._address)
         client.socket = sock
         client.used = False
         client.unsent = client.request
         self._by_fd[sock.fileno()] = client
         self._epoll.register(sock.fileno(), _IN | _OUT)
-        if begun not in _BEGUN:
-            self._fail(client, "refused", monotonic())
+        if begun == errno.EAGAIN:  # the queue of a Unix socket is full: TCP's kernel would try again by itself
+            self._close(client)
+            self._rest(client, monotonic())
+        elif begun not in _BEGUN:
+            self._fail(client, _REASONS.get(begun, "unreachable"), monotonic())
 
     def _go_on_sending(self, client: Client, now: float) -> None:
         sock, unsent = client.socket, client.unsent
@@ -199,10 +213,10 @@ class Generator:
             unsent = unsent[sock.send(unsent) :]
         except BlockingIOError:
             return
-        except ConnectionRefusedError:
-            self._fail(client, "refused", now)
-            return
-        except OSError:
+        except OSError as error:
+            if not client.used and len(unsent) == len(client.request):  # it was not even connected
+                self._fail(client, _REASONS.get(error.errno or 0, "unreachable"), now)
+                return
             unsent = b""  # closed
         client.unsent = unsent or None
         if not unsent:
@@ -218,15 +232,12 @@ class Generator:
             return
         if client.unsent is not None:
             self._go_on_sending(client, now)
-            if client.unsent is not None or not bits & ~_OUT or client.socket is None:
+            if not bits & ~_OUT or client.socket is None:
                 return
         assert client.socket is not None
         try:
             data = client.socket.recv(_RECEIVE)
         except BlockingIOError:
-            return
-        except ConnectionRefusedError:
-            self._fail(client, "refused", now)
             return
         except OSError:
             self._on_end(client, "reset", now)
@@ -245,8 +256,8 @@ class Generator:
 
     def _read(self, client: Client, data: bytes, now: float) -> None:
         """An answer that comes in pieces, or is seen the first time."""
-        if not client.busy:
-            self._fail(client, "malformed", now)
+        if not client.busy:  # a server may say 408 to an idle connection before it closes it
+            self._close(client)
             return
         answer = client.answer
         if answer is None:
@@ -271,7 +282,7 @@ class Generator:
         client.busy = False
         client.used = True
         client.answer = None
-        if not head.keep_alive:
+        if not head.keep_alive or client.unsent is not None:
             self._close(client)
         self._go_on(client)
 
@@ -291,7 +302,7 @@ class Generator:
         elif answer is not None and how == "closed" and answer.closed():
             assert answer.head is not None
             self._finish(client, answer.head, now)
-        elif answer is None and client.used and not client.retried:
+        elif answer is None and client.used and not client.retried and now - client.sent_at < _CROSSING:
             # Between two requests it may do that; that it was too late to see it is no error.
             client.retried = True
             self._close(client)
@@ -304,7 +315,12 @@ class Generator:
             self._errors[how] += 1
         client.busy = False
         self._close(client)
-        self._resting.append((now + _REST, client))
+        self._rest(client, now)
+
+    def _rest(self, client: Client, now: float) -> None:
+        if not client.resting:
+            client.resting = True
+            self._resting.append((now + _REST, client))
 
     def _close(self, client: Client) -> None:
         sock, client.socket = client.socket, None
@@ -323,11 +339,9 @@ class Generator:
         }
 
 
-def _address(host: str, port: int) -> tuple[int, Any]:
-    if host.startswith("unix:"):
-        return socket_module.AF_UNIX, host.removeprefix("unix:")
-    family, _, _, _, address = socket_module.getaddrinfo(host, port, type=socket_module.SOCK_STREAM)[0]
-    return family, address
+def _share(began: tuple[float, float], ended: tuple[float, float]) -> float:
+    """Of a CPU, from (time, CPU time) to another."""
+    return min(1.0, (ended[1] - began[1]) / max(ended[0] - began[0], 1e-9))
 
 
 def _sleep_until(begin: float) -> None:
@@ -335,13 +349,11 @@ def _sleep_until(begin: float) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for who ordered us
-    generator = Generator(json.loads(sys.stdin.readline()))
-    print("ready", flush=True)
-    begin = json.loads(sys.stdin.readline())
-    gc.disable()  # nothing here is in a cycle
-    print(json.dumps(generator.run(begin)))
-
-
-if __name__ == "__main__":
-    main()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if order := sys.stdin.readline():
+        generator = Generator(json.loads(order))
+        print("ready", flush=True)
+        if begin := sys.stdin.readline():
+            gc.disable()  # nothing here is in a cycle
+            print(json.dumps(generator.run(json.loads(begin))))

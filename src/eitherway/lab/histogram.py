@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 _UNITS = 1e6  # a second; buckets count microseconds
 _BITS = 6  # 2 ** _BITS buckets to each doubling
-BUCKETS = 2048  # the last one begins at half an hour
+BUCKETS = 2048  # the last one begins after 37 hours
 
 
 def bucket_of(seconds: float) -> int:
@@ -47,6 +47,7 @@ class Histogram:
         return histogram
 
     def record(self, seconds: float) -> None:
+        """Count a duration. Negative ones count as none."""
         self.counts[bucket_of(seconds)] += 1
         self.total += seconds
         if seconds > self.highest:

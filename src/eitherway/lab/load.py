@@ -8,23 +8,36 @@ coordinated omission). The clients themselves are in generator.py.
 from __future__ import annotations
 
 import json
+import resource
 import select
+import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import eitherway
 from eitherway.errors import LabError
 from eitherway.lab.histogram import Histogram
+
+Address = tuple[int, Any]  # family, and what a socket connects to
 
 CLIENT_LIMIT = 0.9  # of a CPU: a generator that uses more is taken for the limit
 
 _LOOK = 0.1  # seconds between two calls of `while_running`
 _HEAD_START = 0.02  # seconds from "go" to the first request
 _SLACK = 10.0  # seconds beyond the time it should take, after which a generator is given up
+_TRIAL = 1.0  # seconds that one of a name's several addresses gets to answer
+_OTHER_FILES = 16  # that a generator has open beside its clients' sockets
+
+# What is imported must be this package, and the standard library: the user's files, in the working directory, are not.
+_START = "import sys; sys.path.append(sys.argv[1]); from eitherway.lab.generator import main; main()"
+_PACKAGES = str(Path(eitherway.__file__).parent.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,7 @@ class LoadResult:
     seconds: float
     good: int  # answers of 2xx and 3xx
     statuses: Mapping[int, int]
-    errors: Mapping[str, int]  # "refused", "reset", "closed", "timeout", "malformed", "endless"
+    errors: Mapping[str, int]  # "refused", "unreachable", "reset", "closed", "timeout", "malformed", "endless"
     bytes: int  # that came, heads included
     histogram: Histogram = field(repr=False)  # of good answers
     cpu: float  # the share of a CPU that the busiest generator used
@@ -83,12 +96,14 @@ class LoadResult:
 def run_load(load: Load, while_running: Callable[[], None] | None = None) -> LoadResult:
     """Put a load on a server, and wait for its end. `while_running` is called about ten times a second.
 
-    Raises LabError where a generator fails; whatever is raised, no generator is left behind.
+    Raises LabError where there is no such host, or a generator fails; whatever is raised, no generator is left behind.
     """
+    _check_files(load)
+    address = _address(load)
     generators: list[Generator] = []
     try:
-        for number in range(max(1, min(load.processes, load.clients))):
-            generators.append(Generator(load, number))
+        for number in range(_processes(load)):
+            generators.append(Generator(load, address, number))
         for generator in generators:
             generator.wait_ready()
         begin = monotonic() + _HEAD_START
@@ -112,20 +127,24 @@ def run_load(load: Load, while_running: Callable[[], None] | None = None) -> Loa
 class Generator:
     """A process that holds a share of the clients."""
 
-    def __init__(self, load: Load, number: int) -> None:
-        shares = max(1, min(load.processes, load.clients))
+    def __init__(self, load: Load, address: Address, number: int) -> None:
+        shares = _processes(load)
         order = {
             **asdict(load),
             "requests": [
                 [each.method, each.encode(_host(load)).decode("latin-1")] for each in load.requests
             ],
+            "address": address,
             "clients": load.clients // shares + (number < load.clients % shares),
             "rate": load.rate / shares if load.rate else None,
             "phase": number / shares,  # of an interval of the schedule
         }  # fmt: skip
         self._heard = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "eitherway.lab.generator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", "-c", _START, _PACKAGES],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # a terminal's Ctrl-C is for us; a generator ends when we do
         )
         self._write(order)
 
@@ -171,6 +190,38 @@ class Generator:
             except BrokenPipeError:
                 pass
         self._process.wait()
+
+
+def _processes(load: Load) -> int:
+    return max(1, min(load.processes, load.clients))
+
+
+def _check_files(load: Load) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    clients = -(-load.clients // _processes(load))
+    if most != resource.RLIM_INFINITY and clients + _OTHER_FILES > most:
+        raise LabError(
+            f"{clients} clients in a process are too many for {most} files (`ulimit -Hn`): "
+            "raise that, take fewer clients, or more --processes"
+        )
+
+
+def _address(load: Load) -> Address:
+    """Where the server is. Of several addresses of a name (localhost has two) the first that answers."""
+    if load.host.startswith("unix:"):
+        return socket.AF_UNIX, load.host.removeprefix("unix:")
+    try:
+        found = socket.getaddrinfo(load.host, load.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a name"
+        raise LabError(f"there is no host {load.host!r}: {reason}") from None
+    addresses = [(family, address) for family, _, _, _, address in found]
+    for family, address in addresses[:-1]:
+        with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.settimeout(_TRIAL)
+            trial.connect(address)
+            return family, address
+    return addresses[-1]
 
 
 def _host(load: Load) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from eitherway.lab.load import Load, LoadResult
 
 _CHECKS = ("wrk", "h2load", "autocannon")
+_LIMITED = "The load generator was the limit, not the server: give it more --processes."
 _SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
@@ -41,7 +43,7 @@ def load_command(url: str, check: str | None, rounds: int, as_json: bool, **give
     """
     load = _load(url, given)
     if check:
-        return _check(check, load, rounds)
+        return _check(check, load, rounds, as_json)
     from eitherway.lab.load import run_load
 
     result = run_load(load)
@@ -112,15 +114,24 @@ def _shown(load: Load, result: LoadResult) -> str:
         f"  generator    {percent(result.cpu)} of a CPU",
     ]
     if result.client_limited:
-        lines.append("The load generator was the limit, not the server: give it more --processes.")
+        lines.append(_LIMITED)
+    if not result.statuses and not result.errors:
+        lines.append(
+            f"No answer came in {duration(result.seconds)}: the server hangs, or a longer --duration is needed."
+        )
     return "\n".join(lines)
 
 
-def _check(name: str, load: Load, rounds: int) -> int:
+def _check(name: str, load: Load, rounds: int, as_json: bool) -> int:
     from eitherway.lab.check import compare_with
 
     found = compare_with(name, load, rounds)
+    if as_json:
+        click.echo(json.dumps({"check": name, "ratio": found.ratio, **asdict(found)}, indent=1))
+        return 0
     for ours, theirs in zip(found.ours, found.theirs, strict=True):
         click.echo(f"  ours {number(ours):>10}   {name} {number(theirs):>10}   requests per second")
     click.echo(f"ours is {found.ratio:.3f} of {name} (median of {rounds} rounds)")
+    if found.client_limited:
+        click.echo(_LIMITED)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from math import exp, log
 from statistics import median
 
 from eitherway.lab.results import Interval, Prediction
@@ -47,19 +48,22 @@ def queue_wait(rate: float, service: float, servers: int) -> float:
 
 
 def closed_throughput(clients: int, think: float, demand: float, servers: int) -> float:
-    """Requests per second that so many clients get done, one at a time each: mean value analysis of a closed network.
+    """Requests per second that so many clients get done, one at a time each: a closed network, solved exactly.
 
     Every request waits `think` seconds, which costs nobody anything, and needs `demand` seconds of one of `servers`
-    CPUs; several CPUs count as a fast one and a delay (Seidmann's approximation).
+    CPUs (the machine repairman's problem, M/M/c with a finite population).
     """
-    fast = demand / servers
-    delay = think + demand - fast
-    rate = held = 0.0
-    for population in range(1, clients + 1):
-        residence = fast * (1 + held)
-        rate = population / (delay + residence)
-        held = rate * residence
-    return rate
+    if not demand:
+        return clients / think
+    if not think:
+        return min(clients, servers) / demand
+    likely = [0.0]  # logarithms, as the numbers have no bounds: how likely it is that so many are at the CPUs
+    for count in range(1, clients + 1):
+        likely.append(likely[-1] + log((clients - count + 1) * demand / (think * min(count, servers))))
+    top = max(likely)
+    weights = [exp(each - top) for each in likely]
+    busy = sum(weight * min(count, servers) for count, weight in enumerate(weights)) / sum(weights)
+    return busy / demand
 
 
 # ---- a model's prediction ----
