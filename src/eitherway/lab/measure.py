@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from eitherway.errors import LabError
@@ -22,6 +22,8 @@ TIMEOUT = 30.0  # seconds for one answer under load
 LONGEST_SETTLING = 8.0  # seconds that a queue is given to fill before the window begins
 _FULL = 2.0  # times one client's latency: there requests wait for each other
 _LAST_LOOK = 0.15  # seconds before the window's end
+_LOOK = 0.01  # seconds between two looks at who works
+_REPLACING = 1.0  # seconds until a worker's death is known
 _SLACK = 1.1  # more than the queue needs, as it is not filled evenly
 _WRONG = 0.01  # of the answers; where more are 500 and above the application breaks under load
 _COUNTED = ("p50", "p90", "p99", "max")  # of queue wait and loop lag
@@ -75,7 +77,16 @@ def _settling(clients: int, rate: float) -> float:
 
 def _drain(server: Server, request: Request, timeout: float) -> None:
     """Wait until what former clients left behind is done: a server also answers those who have gone."""
-    answers.ask(server.host, server.port, request, timeout)
+    before = _status(server)
+    try:
+        answers.ask(server.host, server.port, request, timeout)
+    except LabError:
+        deadline = monotonic() + _REPLACING
+        while monotonic() < deadline:
+            if _workers(before) != _workers(_status(server)):
+                raise LabError(f"a worker died: {_death(server)}") from None
+            sleep(_LOOK)
+        raise
 
 
 def _window(
