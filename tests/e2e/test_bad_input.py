@@ -65,6 +65,8 @@ _idle: dict[int, int] = {}
 def has_no_clients(server: Server) -> bool:
     """Whether the server has as few sockets as it ever had."""
     pid = server.process.pid
+    if pid not in _idle:
+        assert answers(server)  # a loop that has not begun to turn lacks sockets of its own
     sockets = sum(name.startswith("socket:") for name in server.open_files())
     _idle[pid] = min(_idle.get(pid, sockets), sockets)
     return sockets == _idle[pid]
