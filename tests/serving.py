@@ -19,7 +19,7 @@ from typing import Any
 import h11
 
 APPS = Path(__file__).parent / "apps"
-WSGI_ENGINES = ("sync", "threads", "gevent", "asyncio", "uvloop")
+WSGI_ENGINES = ("sync", "threads", "gevent", "eventlet", "asyncio", "uvloop")
 ASGI_ENGINES = ("sync", "threads", "asyncio", "uvloop")
 PATIENCE = 20.0  # seconds until a condition that should come true is given up
 

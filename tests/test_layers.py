@@ -46,7 +46,8 @@ ARROWS: dict[str, set[str]] = {
 # The libraries of engines, and the only files that may import them.
 LIBRARIES = {
     "gevent": {"engines/gevent.py", "lab/switching.py"},
-    "greenlet": {"engines/gevent.py"},
+    "eventlet": {"engines/eventlet.py", "lab/switching.py"},
+    "greenlet": {"engines/gevent.py", "engines/eventlet.py"},
     "uvloop": {"lab/switching.py"},
 }
 

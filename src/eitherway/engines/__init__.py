@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,10 @@ def create(name: str, colour: str, config: Config, poller: Poller) -> Engine:
 
 
 def _installed(library: str) -> bool:
-    try:
-        import_module(library)
-    except ImportError:
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # eventlet's are about itself, not about anything that its user did here
+        try:
+            import_module(library)
+        except ImportError:
+            return False
     return True
