@@ -29,6 +29,7 @@ ENGINES = (
     ("supervised:app", "sync"),
     ("supervised:app", "threads"),
     ("supervised:app", "gevent"),
+    ("supervised:app", "eventlet"),
     ("supervised:asgi", "uvloop"),
 )
 
