@@ -54,9 +54,10 @@ def answers(server: Server) -> bool:
 
 
 def seen(server: Server) -> list[str]:
-    with server.connect() as client:
-        client.send(request_bytes("/seen"))
-        return json.loads(client.response().body)
+    """The targets that the application has seen. Where few requests may run at once, those before must have ended."""
+    while (response := server.ask("/seen")).status == 503:
+        pass
+    return json.loads(response.body)
 
 
 def has_no_clients(server: Server) -> bool:
