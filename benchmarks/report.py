@@ -30,6 +30,7 @@ REMARK_LENGTH = 80
 SHORT_NAMES = {wrk.BROWSER_SCRIPT: "browser.lua", OPEN_LOOP_SCRIPT: "open_loop.py", sys.executable: "python"}
 VERSIONS_SHOWN = (
     "eitherway",
+    "eventlet",
     "gevent",
     "granian",
     "greenlet",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from apps import LONG_SECONDS, SHORT_SECONDS, WAIT_SECONDS
 from servers import (
     ASYNCIO,
+    EVENTLET,
+    EVENTLET_WSGI,
     GEVENT,
     GRANIAN_ASGI,
     GRANIAN_ASGI_2,
@@ -111,6 +113,7 @@ GROUPS = (
     Group("sync", (SYNC, GUNICORN_SYNC, GRANIAN_WSGI), HELLOS),
     Group("threads", (THREADS, GUNICORN_GTHREAD, GRANIAN_WSGI_8), HELLOS),
     Group("gevent", (GEVENT, GUNICORN_GEVENT, MEINHELD), HELLOS),
+    Group("eventlet", (EVENTLET, EVENTLET_WSGI), HELLOS),
     Group("asgi", (UVLOOP, ASYNCIO, UVICORN_UVLOOP, GRANIAN_ASGI, GRANIAN_RUST_TASKS), HELLOS),
     Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
     Group("processes, sync", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
@@ -129,6 +132,7 @@ MEMORY_SERVERS = (
     SYNC,
     THREADS,
     GEVENT,
+    EVENTLET,
     ASYNCIO,
     UVLOOP,
     UVICORN_UVLOOP,
@@ -149,6 +153,7 @@ def targets() -> Iterable[Target]:
             (THREADS, GRANIAN_WSGI_8, 0.9),
             (GEVENT, GUNICORN_GEVENT, 9.0),
             (GEVENT, MEINHELD, 1.5),
+            (EVENTLET, EVENTLET_WSGI, 5.0),
             (UVLOOP, UVICORN_UVLOOP, 1.35),
             (UVLOOP, GRANIAN_ASGI, 1.35),
             (ASYNCIO, UVICORN_UVLOOP, 1.1),
@@ -168,7 +173,7 @@ def targets() -> Iterable[Target]:
         yield Target(PROCESSES.name, "rate", ours, beside, bound, is_minimum=True)
     yield Target(MIXED.name, "p99_ms", SYNC_4, GUNICORN_SYNC_4, 0.5, is_minimum=False)
     yield Target(EVENNESS, "ratio", UVLOOP_4, EVEN, 1.0, is_minimum=False)
-    for ours in (SYNC, THREADS, GEVENT, ASYNCIO, UVLOOP):
+    for ours in (SYNC, THREADS, GEVENT, EVENTLET, ASYNCIO, UVLOOP):
         yield Target(MEMORY, "resident", ours, UVICORN_UVLOOP, 1.0, is_minimum=False)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import _thread
 import io
-import json
 import select
+import selectors
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -126,6 +127,30 @@ def by_database(key: str) -> str:
 
 
 local = threading.local()
+
+
+@flask.get("/child/<key>")
+def by_child(key: str) -> str:
+    """Wait for a process, which waits for the gate."""
+    script = 'while [ ! -e "$0" ]; do sleep 0.05; done; echo opened'
+    with counters[key].entered():
+        done = subprocess.run(["sh", "-c", script, request.args["gate"]], capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+@flask.get("/selector/<key>")
+def by_selector(key: str) -> str:
+    """Wait as asyncio's and urllib3's like do: by the selector that the platform offers."""
+    host, port = request.args["upstream"].split(":")
+    with (
+        counters[key].entered(),
+        socket.create_connection((host, int(port))) as connection,
+        selectors.DefaultSelector() as selector,
+    ):
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        selector.register(connection, selectors.EVENT_READ)
+        assert selector.select(30)
+        return connection.makefile("rb").read().partition(b"\r\n\r\n")[2].decode()
 
 
 @flask.get("/local/<key>")

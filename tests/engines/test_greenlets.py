@@ -21,7 +21,6 @@ APP = "engines_wsgi:app"
 CROWD = 200
 
 
-
 @pytest.fixture(params=["gevent", "eventlet"])
 def engine(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -112,7 +111,7 @@ def upstream() -> Iterator[tuple[str, threading.Event]]:
     listener.close()
 
 
-@pytest.mark.parametrize("how", ["socket", "urllib", "requests"])
+@pytest.mark.parametrize("how", ["socket", "urllib", "requests", "selector"])
 def test_waiting_for_another_server_lets_others_run(
     server: Server, key: str, how: str, upstream: tuple[str, threading.Event]
 ) -> None:
@@ -124,6 +123,16 @@ def test_waiting_for_another_server_lets_others_run(
         may_answer.set()
         assert {client.response().body for client in clients} == {b"upstream"}
     assert counted(server, key) == {"inside": 0, "most": 30, "threads": 1}
+
+
+def test_waiting_for_a_process_lets_others_run(server: Server, key: str, gate: Path) -> None:
+    with crowd(server, 10) as clients:
+        for client in clients:
+            client.send(request_bytes(f"/child/{key}?gate={quote(str(gate))}"))
+        wait_inside(server, key, 10)
+        gate.touch()
+        assert {client.response().body for client in clients} == {b"opened\n"}
+    assert counted(server, key) == {"inside": 0, "most": 10, "threads": 1}
 
 
 def test_thread_locals_are_greenlet_locals(server: Server, key: str, gate: Path) -> None:
