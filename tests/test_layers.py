@@ -47,6 +47,7 @@ ARROWS: dict[str, set[str]] = {
 LIBRARIES = {
     "gevent": {"engines/gevent.py", "lab/switching.py"},
     "greenlet": {"engines/gevent.py"},
+    "twisted": {"engines/twisted.py"},
     "uvloop": {"lab/switching.py"},
 }
 

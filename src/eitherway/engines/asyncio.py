@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ class AsyncioEngine(Engine):
         super().__init__(config, poller)
         self._loop = new_loop()
         self._call: Callable[[Exchange], Any]
-        self._stopping = False
+        self._stopped = asyncio.Event()
 
     def spawn(self, exchange: Exchange) -> None:
         # Directly, not by the loop's factory: the exchange keeps the task. With a name, or asyncio makes one up.
@@ -53,21 +53,28 @@ class AsyncioEngine(Engine):
                 raise
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
-        loop = self._loop
         self._call = interface
-        keep_tasks(loop)
-        asyncio.set_event_loop(loop)
+        keep_tasks(self._loop)
+        asyncio.set_event_loop(self._loop)
         try:
-            loop.run_until_complete(interface.startup(AsyncioLoop()))
-            loop.add_reader(self.poller.fileno(), self.poller.turn, 0)
-            started()
-            self._keep_ticking(tick)
-            loop.run_forever()
-            self._ticking.cancel()
-            loop.remove_reader(self.poller.fileno())
-            loop.run_until_complete(interface.shutdown())
+            self._turn(self._serve(interface, started, tick))
         finally:
             self._end()
+
+    def _turn(self, serving: Coroutine[Any, Any, None]) -> None:
+        """Have the loop run until `serving` has ended."""
+        self._loop.run_until_complete(serving)
+
+    async def _serve(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
+        loop = self._loop
+        await interface.startup(AsyncioLoop())
+        loop.add_reader(self.poller.fileno(), self.poller.turn, 0)
+        started()
+        self._keep_ticking(tick)
+        await self._stopped.wait()
+        self._ticking.cancel()
+        loop.remove_reader(self.poller.fileno())
+        await interface.shutdown()
 
     def _keep_ticking(self, tick: Tick) -> None:
         self._ticking = self._loop.call_later(tick(), self._keep_ticking, tick)
@@ -76,9 +83,7 @@ class AsyncioEngine(Engine):
         end_loop(self._loop)
 
     def stop(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopped.set)
 
 
 class OneAtATimeEngine(AsyncioEngine):
