@@ -57,6 +57,12 @@ MODELS: Mapping[str, Model] = {
     "uvloop": Model(
         describe="a task on uvloop", runs=_ASYNCIO, native=("asgi",), library="uvloop", loop="uvloop:new_event_loop"
     ),
+    "trio": Model(
+        describe="a task on Trio's loop",
+        runs={"sync": "trio:TrioAndThreadsEngine", "async": "trio:TrioEngine"},
+        native=("asgi",),
+        library="trio",
+    ),
     "twisted": Model(
         describe="a task on Twisted's reactor",
         runs={"sync": "twisted:ReactorAndThreadsEngine", "async": "twisted:ReactorEngine"},

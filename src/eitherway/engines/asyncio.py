@@ -14,9 +14,10 @@ from typing import Any
 
 from eitherway.config import Config
 from eitherway.engines.base import Engine, Tick
+from eitherway.engines.beside import ThreadsBeside
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import AsyncioLoop, ThreadPool, end_loop, keep_tasks, settle, suspend_thread
+from eitherway.interfaces.bridge import AsyncioLoop, end_loop, keep_tasks, settle, time_out_task
 from eitherway.net.poller import Poller
 
 # From Python 3.12 on a task can begin at once: one that never waits then costs the loop nothing.
@@ -82,6 +83,9 @@ class AsyncioEngine(Engine):
     def _end(self) -> None:
         end_loop(self._loop)
 
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        return time_out_task(exchange, answer)
+
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
 
@@ -107,22 +111,5 @@ class OneAtATimeEngine(AsyncioEngine):
             self._current.add_done_callback(self._start_next)
 
 
-class LoopAndThreadsEngine(AsyncioEngine):
-    """asyncio, for WSGI: the loop serves the sockets, a pool of threads runs the requests."""
-
-    collects_bodies = True
-    multithread = True
-
-    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
-        self._pool = ThreadPool(interface, self.config.threads)
-        super().run(interface, started, tick)
-
-    def spawn(self, exchange: Exchange) -> None:
-        self._pool.spawn(exchange)
-
-    def suspend(self, exchange: Exchange, direction: int) -> None:  # type: ignore[override]
-        suspend_thread(exchange, direction)
-
-    def _end(self) -> None:
-        self._pool.stop()
-        super()._end()
+class LoopAndThreadsEngine(ThreadsBeside, AsyncioEngine):
+    """asyncio, for WSGI."""

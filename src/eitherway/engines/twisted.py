@@ -22,10 +22,9 @@ from zope.interface import implementer
 from eitherway.config import REACTORS, Config
 from eitherway.engines.asyncio import AsyncioEngine
 from eitherway.engines.base import Engine, Tick
+from eitherway.engines.beside import ThreadsBeside
 from eitherway.errors import EngineError
-from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import ThreadPool, suspend_thread
 from eitherway.net.poller import Poller
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -117,13 +116,8 @@ class ReactorEngine(AsyncioEngine):
         self._reactor.callWhenRunning(self._reactor.stop)
 
 
-class ReactorAndThreadsEngine(Engine):
-    """twisted, for WSGI: the reactor serves the sockets, a pool of threads of our own runs the requests.
-
-    The reactor's pool is the application's, for deferToThread: requests that wait for it do not fill it.
-    """
-
-    multithread = True
+class _AnyReactor(Engine):
+    """Serves the sockets on whatever reactor there is."""
 
     def __init__(self, config: Config, poller: Poller, new_loop: NewLoop = asyncio.new_event_loop) -> None:
         super().__init__(config, poller)
@@ -131,17 +125,9 @@ class ReactorAndThreadsEngine(Engine):
         self._is_stopping = False
         self._error: BaseException | None = None
 
-    def spawn(self, exchange: Exchange) -> None:
-        self._pool.spawn(exchange)
-
-    def suspend(self, exchange: Exchange, direction: int) -> None:
-        suspend_thread(exchange, direction)
-
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
-        self._pool = ThreadPool(interface, self.config.threads)
         self._reactor.callWhenRunning(self._begin, started, tick)
         _run(self._reactor)
-        self._pool.stop()
         if self._error is not None:
             raise self._error
         if not self._is_stopping:
@@ -164,6 +150,13 @@ class ReactorAndThreadsEngine(Engine):
         if not self._is_stopping:
             self._is_stopping = True
             self._reactor.callFromThread(self._reactor.stop)
+
+
+class ReactorAndThreadsEngine(ThreadsBeside, _AnyReactor):
+    """twisted, for WSGI: the threads are our own.
+
+    The reactor's pool of threads is the application's, for deferToThread: requests that wait for it do not fill it.
+    """
 
 
 @implementer(IReadDescriptor)
