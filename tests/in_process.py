@@ -163,6 +163,7 @@ class FakeChannel:
         self.scheme = "http"
         self.broken = False
         self.hung_up = False
+        self.endless = False
         self.incoming = deque(received)
         self.unused = b""
         self.sent = b""
@@ -200,7 +201,7 @@ class FakeChannel:
     def wait_for(self, direction: int) -> bool:
         return self.wait
 
-    def stop_waiting(self) -> None:
+    def stop_waiting(self, direction: int) -> None:
         self.stopped_waiting += 1
 
     def end(self, data: bytes, keep_alive: bool) -> None:

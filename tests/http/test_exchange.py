@@ -166,6 +166,65 @@ def test_nobody_parks_once_all_is_over() -> None:
     assert not ex.park(CLOSE, lambda: None)
 
 
+# ---- another protocol ----
+
+UPGRADE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
+
+
+def test_switching_answers_101_and_carries_raw_bytes_both_ways() -> None:
+    ex, channel = exchange(b"one", b"two", b"", head=UPGRADE)
+    ex.switch([(b"upgrade", b"echo"), (b"content-length", b"5"), (b"connection", b"close")])
+    head, _, rest = channel.sent.partition(b"\r\n\r\n")
+    assert head.split(b"\r\n")[0] == b"HTTP/1.1 101 Switching Protocols"
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n")[1:]]
+    assert sorted(names) == [b"connection", b"date", b"server", b"upgrade"]
+    assert b"connection: Upgrade" in head
+    assert (rest, ex.switched, channel.endless) == (b"", True, True)
+    assert [ex.read(), ex.read(), ex.read(), ex.read()] == [b"one", b"two", b"", b""]
+    assert ex.send(b"three", True)
+    assert ex.send(b"", True)
+    assert ex.send(b"four", False)
+    assert channel.sent == head + b"\r\n\r\nthreefour"
+    assert (channel.keep_alive, ex.complete, ex.bytes_sent) == (False, True, 9)
+    with pytest.raises(ClientGone):
+        ex.send(b"five", True)
+
+
+def test_a_switched_connection_that_breaks_is_no_end() -> None:
+    ex, channel = exchange(head=UPGRADE)
+    ex.switch([])
+    assert ex.read() is None
+    channel.broken = True
+    with pytest.raises(ClientGone):
+        ex.read()
+
+
+def test_giving_up_behind_a_switch_is_a_reset() -> None:
+    ex, channel = exchange(head=UPGRADE)
+    ex.switch([])
+    before = channel.sent
+    ex.fail(500, "not said")
+    assert (channel.sent, channel.aborted) == (before, True)
+
+
+@pytest.mark.parametrize("what", ["answered", "with a body", "in HTTP/1.0"])
+def test_what_cannot_switch(what: str) -> None:
+    head = UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0") if what == "in HTTP/1.0" else UPGRADE
+    ex, channel = exchange(head=head, body=LengthBody(2 if what == "with a body" else 0))
+    if what == "answered":
+        ex.start(200, fields())
+    with pytest.raises(ResponseError):
+        ex.switch([])
+    assert (channel.sent, ex.switched) == (b"", False)
+
+
+def test_no_field_of_a_switch_can_hold_another() -> None:
+    ex, channel = exchange(head=UPGRADE)
+    with pytest.raises(ResponseError):
+        ex.switch([(b"upgrade", b"echo\r\nset-cookie: a=b")])
+    assert (channel.sent, ex.status) == (b"", 0)
+
+
 # ---- framing ----
 
 

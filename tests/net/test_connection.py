@@ -8,6 +8,8 @@ import struct
 import pytest
 
 from eitherway.config import Config
+from eitherway.errors import ClientGone
+from eitherway.http.exchange import READ, WRITE, Exchange
 from eitherway.net.stream import CLOSED, COLLECTING, LINGERING, NEVER, READING
 from in_process import InProcess
 
@@ -200,6 +202,90 @@ def test_what_comes_behind_the_last_answer_is_dropped() -> None:
         assert paths(server) == ["/1"]
         assert server.connection.state == LINGERING
         server.finish()
+        assert server.connection.state == CLOSED
+
+
+# ---- another protocol ----
+
+
+class Switched(InProcess):
+    """A server that switches protocols; the test is what speaks the other one."""
+
+    exchange: Exchange
+
+    def _run(self, exchange: Exchange, body: bytes = b"") -> None:
+        self.exchange = exchange
+        exchange.switch([(b"upgrade", b"test")])
+
+    def ask(self, behind: bytes = b"") -> None:
+        self.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n" + behind)
+        assert self.received.startswith(b"HTTP/1.1 101 ")
+        self.received = b""
+
+    def fill(self) -> None:
+        """Send until the client's side is full, as it takes nothing; then wait for room."""
+        while self.exchange.send(b"x" * 65536, True):
+            pass
+        while self.exchange.park(WRITE, lambda: self.events.append("writer")) is False:
+            assert not self.exchange.flush()
+
+    def park_reader(self) -> None:
+        assert self.exchange.park(READ, lambda: self.events.append("reader"))
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__(config)
+        self.events: list[str] = []
+
+
+def test_bytes_behind_the_head_of_a_switch_are_the_other_protocols() -> None:
+    with Switched() as server:
+        server.ask(behind=b"GET /never HTTP/1.1\r\n\r\n")
+        assert server.exchange.read() == b"GET /never HTTP/1.1\r\n\r\n"
+        assert server.exchange.read() is None
+
+
+def test_a_reader_and_a_writer_wait_at_once_and_only_the_writer_has_a_time_out() -> None:
+    with Switched(Config(write_timeout=30)) as server:
+        server.ask()
+        server.park_reader()
+        assert server.connection.deadline == NEVER
+        server.exchange.wake_reader()
+        server.fill()
+        deadline = server.connection.deadline
+        server.exchange.read()
+        server.park_reader()
+        assert server.connection.deadline == deadline != NEVER, "a reader leaves the writer's time alone"
+        server.client.send(b"from a client that takes nothing")
+        server.poller.turn(0)
+        assert server.events[1:] == ["reader"]
+        assert server.exchange.read() == b"from a client that takes nothing"
+        assert server.connection.deadline == deadline, "sending is not taking"
+        server.park_reader()
+        server.exchange.unpark(READ)
+        assert server.connection.deadline == deadline
+        server.park_reader()
+        server.connection.deadline = 0.0
+        server.service.sweep()
+        assert sorted(server.events[2:]) == ["reader", "writer"], "both learn that the connection is given up"
+        with pytest.raises(ClientGone):
+            server.exchange.flush()
+        with pytest.raises(ClientGone):
+            server.exchange.read()
+
+
+def test_a_switched_connection_may_be_half_closed() -> None:
+    with Switched() as server:
+        server.ask()
+        server.park_reader()
+        server.finish()
+        assert server.events == ["reader"]
+        assert server.exchange.read() == b""
+        assert server.exchange.send(b"still here", True)
+        server.settle()
+        assert (server.received, server.closed) == (b"still here", False)
+        server.exchange.send(b", gone", False)
+        server.settle()
+        assert (server.received, server.closed) == (b"still here, gone", True)
         assert server.connection.state == CLOSED
 
 

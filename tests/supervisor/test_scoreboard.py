@@ -71,6 +71,23 @@ def test_a_slot_shows_what_its_worker_counted() -> None:
     assert (view.counts.requests, view.counts.errors, view.counts.bytes) == (1, 1, 10)
 
 
+def test_a_connection_that_has_left_http_is_no_request_that_runs_long() -> None:
+    board = c.Scoreboard(8)
+    counters = c.Counters(board, board.take(3))
+    switched, request = exchange("/socket", 101), exchange("/request", 0)
+    switched.started_at -= 1000
+    request.started_at -= 10
+    counters.note_longest([switched, request])
+    [view] = snapshot(board).workers
+    assert (view.running, view.longest) == (2, "GET /request")
+    assert 9 < view.longest_age < 100
+    counters.note_longest([switched])
+    [view] = snapshot(board).workers
+    assert (view.longest, view.longest_age) == ("GET /socket", 0.0)
+    counters.ended(switched, set())
+    assert (counters.requests, sum(counters.request_time)) == (1, 0), "how long it lasted is no answer's time"
+
+
 def test_a_long_target_is_cut() -> None:
     board = c.Scoreboard(c.FIRST + 1)
     counters = c.Counters(board, board.take(1))

@@ -152,7 +152,20 @@ class ChunkedBody:
             raise RequestRefused(400, "too many bytes of chunk extensions and trailers")
 
 
-Body = NoBody | LengthBody | ChunkedBody
+class RawBytes:
+    """What comes on a connection that has left HTTP. It is complete when the client has closed its side."""
+
+    __slots__ = ("complete",)
+    expected: int | None = None
+
+    def __init__(self) -> None:
+        self.complete = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        return data, b""
+
+
+Body = NoBody | LengthBody | ChunkedBody | RawBytes
 
 
 def body_of(length: int | None, limit: int) -> Body:

@@ -8,11 +8,12 @@ engine to suspend the task until the exchange is ready (`park`). How that is don
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http import fields as f
-from eitherway.http.body import Body
+from eitherway.http.body import Body, RawBytes
+from eitherway.http.channel import Address as Address
+from eitherway.http.channel import Channel
 from eitherway.http.h1 import RequestFields, RequestLine
 
 # What a task can wait for: bytes of the body, room for bytes of the answer, the client's leaving.
@@ -24,32 +25,7 @@ PASSABLE_BODY = 65536
 # A first block of the body up to this size goes out with the head, in one system call; a larger one is not copied.
 _COPIED = 65536
 
-Address = tuple[str, int]
 Resume = Callable[[], object]
-
-
-class Channel(Protocol):
-    """What an exchange asks of its connection (net.connection implements it)."""
-
-    client: Address | None
-    server: Address | None
-    scheme: str
-    broken: bool
-    hung_up: bool
-    common_fields: Callable[[], bytes]
-
-    def receive(self) -> bytes | None: ...
-    def unread(self, data: bytes) -> None: ...
-    def write(self, data: bytes) -> bool: ...
-    def write_file(self, head: bytes, fd: int, offset: int, count: int) -> None: ...
-    def flush(self) -> bool: ...
-    def unsent(self) -> int: ...
-    def wait_for(self, direction: int) -> bool: ...
-    def stop_waiting(self) -> None: ...
-    def end(self, data: bytes, keep_alive: bool) -> None: ...
-    def abort(self) -> None: ...
-    def shut(self, last_words: bytes) -> None: ...
-    def complain(self, exchange: Exchange, fault: str) -> None: ...
 
 
 class Exchange:
@@ -134,10 +110,12 @@ class Exchange:
             received = self.channel.receive()
             if received is None:
                 return None
-            if not received:
+            if not received and self.switched and not self.channel.broken:
+                self.body.complete = True
+            elif not received:
                 self.refuse(RequestRefused(400, "the body of the request ended before its end"))
                 raise ClientGone("the client closed the connection before the whole body came")
-            if data := self._decode(received):
+            elif data := self._decode(received):
                 return data
         return b""
 
@@ -179,7 +157,7 @@ class Exchange:
             self.write_waiter = None
         else:
             self.read_waiter = None
-        self.channel.stop_waiting()
+        self.channel.stop_waiting(direction)
 
     def wake_reader(self) -> None:
         if (resume := self.read_waiter) is not None:
@@ -239,6 +217,31 @@ class Exchange:
         self._remaining = length
         self._bodiless = status in f.NO_BODY or self.line.method == "HEAD"
         self.status = status
+
+    def switch(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Answer 101 with `headers` and leave HTTP (RFC 9110 section 7.8): raw bytes go both ways from here on.
+
+        `read` gives what comes, b"" when the client has closed its side; `send` is not framed, and closes our side
+        when no more follows. A reader and a writer may wait at once; only the writer's wait has a time-out.
+        Raises ClientGone; ResponseError where an answer has begun or the request's body was not read.
+        """
+        if self.status or self.collected or not self.body.complete or not self.line.http_11:
+            raise ResponseError(
+                "only a request in HTTP/1.1, read to its end and not yet answered, can switch protocols"
+            )
+        lines = [line for role, line, _ in map(f.bytes_field, headers) if role in (f.PLAIN, f.SECRET)]
+        head = (f.STATUS_LINES[101], self.channel.common_fields(), b"connection: Upgrade\r\n", *lines, b"\r\n")
+        self.relay(101, head, None)
+        self.keep_alive = False
+        self.body = RawBytes()
+        self.channel.endless = True
+        self._head, self._bodiless = None, False
+        self.channel.write(b"".join(head))
+
+    @property
+    def switched(self) -> bool:
+        """The connection speaks another protocol by now."""
+        return self.status == 101
 
     def send(self, data: bytes, more: bool) -> bool:
         """Send bytes of the response's body; `more`: others will follow.

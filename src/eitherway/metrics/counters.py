@@ -38,6 +38,7 @@ SLOTS = FIRST + 512  # pages that nobody touches cost nothing
 MICROSECONDS = 1_000_000
 PATIENCE = 0.02  # seconds that a connection is left to siblings that have fewer
 
+_SWITCHED = 101  # the status of an exchange that has left HTTP
 _PRESUMED_DEAD = 3.0  # seconds without a tick
 
 _COUNTS = struct.Struct(f"={EXTRA - REQUESTS}q")
@@ -166,7 +167,8 @@ class Counters:
         if exchange.status >= 500:
             self.errors += 1
         self.bytes += exchange.bytes_sent
-        self.request_time[bucket_of(monotonic() - exchange.started_at)] += 1
+        if exchange.status != _SWITCHED:
+            self.request_time[bucket_of(monotonic() - exchange.started_at)] += 1
         if count and exchange is self._noted:
             try:
                 self._noted = next(iter(running))
@@ -193,13 +195,18 @@ class Counters:
         self.words[HEARTBEAT] = int(monotonic() * MICROSECONDS)
 
     def note_longest(self, running: list[Any]) -> None:
-        """Of what runs now, note what has been running longest, and since when."""
+        """Of what runs now, note what has been running longest, and since when.
+
+        A connection that has left HTTP is noted where there is nothing else, and without a time: it may run for ever.
+        """
         self.words[RUNNING] = len(running)
         self.words[NOTED_AT] = 0
         if running:
-            self._noted = min(running, key=lambda exchange: exchange.started_at)
+            requests = [exchange for exchange in running if exchange.status != _SWITCHED]
+            self._noted = min(requests or running, key=lambda exchange: exchange.started_at)
             self._note(self._noted.line)
-            self.words[NOTED_AT] = int(self._noted.started_at * MICROSECONDS)
+            if requests:
+                self.words[NOTED_AT] = int(self._noted.started_at * MICROSECONDS)
 
 
 class Siblings:

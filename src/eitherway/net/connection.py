@@ -147,8 +147,7 @@ class Connection(Stream):
         if exchange is None:
             return
         if self.waiting == WRITE and exchange.write_waiter is not None:
-            self.broken = True
-            exchange.wake_writer()
+            self._notify(BROKEN)
         elif self.waiting == READ and exchange.read_waiter is not None:
             exchange.refuse(RequestRefused(408, "the body of the request took too long"))
             exchange.wake_reader()

@@ -46,6 +46,7 @@ class Stream:
         "buffer",
         "config",
         "deadline",
+        "endless",
         "fd",
         "hung_up",
         "patience",
@@ -70,6 +71,7 @@ class Stream:
         self.patience = 0.0  # seconds of waiting that are left to the client
         self.since = 0.0
         self.deadline = deadline
+        self.endless = False  # nothing that comes can be late: READ is waited for without a time-out
 
     @property
     def idle(self) -> bool:
@@ -98,7 +100,7 @@ class Stream:
             return b""
         if len(data) == _RECEIVE:
             self.readable = True
-        self._progress(len(data), self.config.body_timeout)
+        self._progress(READ, len(data), self.config.body_timeout)
         return data
 
     def unread(self, data: bytes) -> None:
@@ -163,7 +165,7 @@ class Stream:
             except OSError:
                 self.broken = True
                 raise ClientGone("the client closed the connection") from None
-            self._progress(sent, self.config.write_timeout)
+            self._progress(WRITE, sent, self.config.write_timeout)
             if done:
                 self._drop_part(pending.popleft())
         self.pending = None
@@ -214,14 +216,15 @@ class Stream:
         elif direction == READ:
             if self.readable or self.hung_up or self.buffer:
                 return False
-            self.be_patient(READ, self.config.body_timeout)
+            if not self.endless:
+                self.be_patient(READ, self.config.body_timeout)
         elif self.hung_up:
             return False
         return True
 
-    def stop_waiting(self) -> None:
+    def stop_waiting(self, direction: int) -> None:
         """The task that waited does not any more."""
-        if self.state == RUNNING:
+        if self.state == RUNNING and self.waiting == direction:
             self.deadline = NEVER
 
     def be_patient(self, direction: int, timeout: float) -> None:
@@ -234,10 +237,10 @@ class Stream:
         self.since = monotonic()
         self.deadline = self.since + self.patience
 
-    def _progress(self, count: int, timeout: float) -> None:
+    def _progress(self, direction: int, count: int, timeout: float) -> None:
         """The client moved `count` bytes: patience grows with them, at _MIN_RATE, up to the whole time-out."""
-        if self.deadline == NEVER or self.state == LINGERING:
-            return  # nobody had to wait, or the time is fixed
+        if self.deadline == NEVER or self.waiting != direction or self.state == LINGERING:
+            return  # nobody had to wait for this, or the time is fixed
         now = monotonic()
         self.patience = min(timeout, self.patience - (now - self.since) + count / _MIN_RATE)
         self.since = now

@@ -20,7 +20,10 @@ _LIBRARIES = (_HERE, *(sysconfig.get_path(name) for name in ("stdlib", "platstdl
 
 
 class Watch:
-    """Which requests are stuck: those that for `timeout` seconds neither sent anything nor waited for their client."""
+    """Which requests are stuck: those that for `timeout` seconds neither sent anything nor waited for their client.
+
+    A connection that has left HTTP is no request any more, and may stay for ever.
+    """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -30,7 +33,7 @@ class Watch:
         """Called again and again: what is stuck of what runs."""
         progress: dict[Exchange, tuple[int, float]] = {}
         for exchange in running:
-            if now - exchange.started_at <= self._timeout:
+            if now - exchange.started_at <= self._timeout or exchange.switched:
                 continue
             sent, since = self._progress.get(exchange, (0, exchange.started_at))
             if exchange.bytes_sent != sent or _waits_for_client(exchange):
