@@ -63,6 +63,12 @@ MODELS: Mapping[str, Model] = {
         native=("asgi",),
         library="trio",
     ),
+    "curio": Model(
+        describe="a task on Curio's kernel",
+        runs={"sync": "curio:CurioAndThreadsEngine", "async": "curio:CurioEngine"},
+        native=("asgi",),
+        library="curio",
+    ),
     "twisted": Model(
         describe="a task on Twisted's reactor",
         runs={"sync": "twisted:ReactorAndThreadsEngine", "async": "twisted:ReactorEngine"},
