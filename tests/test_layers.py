@@ -45,10 +45,9 @@ ARROWS: dict[str, set[str]] = {
 
 # The libraries of engines, and the only files that may import them.
 LIBRARIES = {
-    "gevent": {"engines/gevent.py", "engines/__init__.py", "lab/switching.py"},
+    "gevent": {"engines/gevent.py", "lab/switching.py"},
     "greenlet": {"engines/gevent.py"},
-    "uvloop": {"engines/__init__.py", "lab/switching.py"},
-    "trio": set(),
+    "uvloop": {"lab/switching.py"},
 }
 
 LONGEST_FILE = 400  # lines

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from eitherway import __version__, engines
-from eitherway.config import Config
+from eitherway.config import MODELS, Config
 from eitherway.engines.base import Engine
 from eitherway.interfaces.base import COLOURS, Interface
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
@@ -100,7 +100,7 @@ class Worker:
             self._config.app or "an application",
             self._interface_name,
             self._engine_name,
-            " (monkey-patched)" if self._engine_name == "gevent" else "",
+            " (monkey-patched)" if MODELS[self._engine_name].patches else "",
             ", ".join(display(sock) for sock in self._sockets),
             os.getpid(),
         )

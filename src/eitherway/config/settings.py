@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from eitherway.config.declare import Check, Setting, between, readable, setting, size_between, time_between
+from eitherway.config.models import MODELS
 from eitherway.config.values import GIB, KIB, MIB, parse_bind, parse_network
 
 HOUR = 3600.0  # seconds
@@ -66,7 +67,7 @@ class Config:
         "auto",
         ENGINE,
         "How requests wait; auto is threads for WSGI, uvloop or else asyncio for ASGI.",
-        choices=("auto", "sync", "threads", "gevent", "asyncio", "uvloop"),
+        choices=("auto", *MODELS),
     )
     threads: int = setting(
         8,

@@ -16,7 +16,7 @@ from eitherway.config import Config
 from eitherway.engines.base import Engine, Tick
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import ThreadPool, end_loop, keep_tasks, settle, suspend_thread
+from eitherway.interfaces.bridge import AsyncioLoop, ThreadPool, end_loop, keep_tasks, settle, suspend_thread
 from eitherway.net.poller import Poller
 
 # From Python 3.12 on a task can begin at once: one that never waits then costs the loop nothing.
@@ -58,7 +58,7 @@ class AsyncioEngine(Engine):
         keep_tasks(loop)
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(interface.startup())
+            loop.run_until_complete(interface.startup(AsyncioLoop()))
             loop.add_reader(self.poller.fileno(), self.poller.turn, 0)
             started()
             self._keep_ticking(tick)

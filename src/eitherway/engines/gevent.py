@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 import gevent
+from gevent import monkey
 from gevent.event import Event
 from gevent.hub import Waiter
 from greenlet import getcurrent, greenlet
@@ -21,6 +22,11 @@ from eitherway.net.poller import Poller
 
 _KEPT = 1024  # idle greenlets; a crowd's are given back to the system
 _READ = 1  # libev's and libuv's bit for readable
+
+
+def patch() -> None:
+    """Before the application is imported."""
+    monkey.patch_all()
 
 
 class GeventEngine(Engine):

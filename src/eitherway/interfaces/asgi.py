@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from eitherway.config import Config
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
 from eitherway.http.fields import BYTES_FIELDS, bytes_field
-from eitherway.interfaces.base import AsyncSuspend, Colour, break_off, describe, report
+from eitherway.interfaces.base import AsyncSuspend, Colour, Loop, break_off, describe, report
 from eitherway.interfaces.lifespan import Lifespan
 
 logger = logging.getLogger("eitherway.app")
@@ -42,15 +41,14 @@ class ASGIInterface:
         self._patience = max(1.0, config.graceful_timeout)
         self._state: dict[str, Any] = {}
 
-    async def startup(self) -> None:
+    async def startup(self, loop: Loop) -> None:
         """Run the lifespan's startup. Raises LifespanError when the application refuses."""
-        await self._lifespan.startup()
+        self._loop = loop
+        await self._lifespan.startup(loop)
         self._state = self._lifespan.state
 
     async def shutdown(self) -> None:
-        try:
-            await asyncio.wait_for(self._lifespan.shutdown(), self._patience)
-        except TimeoutError:
+        if not await self._loop.within(self._patience, self._lifespan.shutdown):
             logger.error("the application's shutdown did not end within %g s", self._patience)
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -61,7 +59,7 @@ class ASGIInterface:
                 if not exchange.disconnected and exchange.refusal is None:
                     logger.error("%s: the application returned without completing its response", describe(exchange))
                 break_off(exchange)
-        except asyncio.CancelledError:
+        except self._loop.cancelled:
             break_off(exchange)
             raise
         except BaseException as error:  # SystemExit too: one request must not end the server

@@ -8,7 +8,7 @@ gives the interface its verb `suspend`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, Protocol
 
 from eitherway.errors import ClientGone, RequestRefused
@@ -23,18 +23,39 @@ AsyncSuspend = Callable[[Exchange, int], Awaitable[None]]
 logger = logging.getLogger("eitherway.app")
 
 
+class Event(Protocol):
+    """Something that happens once. Both in the loop's thread."""
+
+    def set(self) -> None: ...
+    async def wait(self) -> object: ...
+
+
+class Loop(Protocol):
+    """What an async interface needs of the loop that it runs on, beside `suspend`."""
+
+    cancelled: type[BaseException]  # what a task raises that is cancelled
+
+    def start(self, call: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run a coroutine function in a task beside the one that asks for it."""
+
+    def event(self) -> Event: ...
+
+    async def within(self, seconds: float, call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Await a call, and cancel it when it takes longer; whether it ended."""
+
+
 class Interface(Protocol):
     """One application, callable with an exchange: `None` for sync, an awaitable for async.
 
     The call never raises what the application raised; when it returns, the exchange is answered or broken off.
-    `suspend` is set by the engine before the first call.
+    `suspend` is the engine's, set before the first call.
     """
 
     colour: Colour
     suspend: Any
 
     def __call__(self, exchange: Exchange) -> Any: ...
-    async def startup(self) -> None: ...
+    async def startup(self, loop: Loop) -> None: ...
     async def shutdown(self) -> None: ...
 
 

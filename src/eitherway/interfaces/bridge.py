@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
+from typing import Any
 
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
@@ -33,6 +34,25 @@ def settle(future: asyncio.Future[None]) -> None:
     """Resume the task that awaits `future`, unless it was cancelled meanwhile."""
     if not future.done():
         future.set_result(None)
+
+
+class AsyncioLoop:
+    """What an async interface needs, on the asyncio loop that runs."""
+
+    cancelled: type[BaseException] = asyncio.CancelledError
+
+    def start(self, call: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        asyncio.get_running_loop().create_task(call(), name=name)  # which `keep_tasks` keeps
+
+    def event(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    async def within(self, seconds: float, call: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        try:
+            await asyncio.wait_for(call(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
 
 class ThreadPool:
@@ -106,7 +126,7 @@ class LoopThreads:
         for thread in threads:
             thread.start()
         try:
-            asyncio.run_coroutine_threadsafe(interface.startup(), loops[0]).result()
+            asyncio.run_coroutine_threadsafe(interface.startup(AsyncioLoop()), loops[0]).result()
             self._idle.extend(loops)
             yield
             asyncio.run_coroutine_threadsafe(interface.shutdown(), loops[0]).result()

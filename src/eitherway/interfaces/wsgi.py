@@ -15,7 +15,7 @@ from eitherway.http.exchange import READ, WRITE, Address, Exchange
 from eitherway.http.fields import REASONS, TEXT_FIELDS, Fields, text_field
 from eitherway.http.h1 import RequestLine
 from eitherway.http.memory import Memory
-from eitherway.interfaces.base import Colour, Suspend, report, split_root
+from eitherway.interfaces.base import Colour, Loop, Suspend, report, split_root
 
 _statuses = Memory(entries=256, largest=64)
 
@@ -40,7 +40,7 @@ class WSGIInterface:
         self._multithread = multithread
         self._bases: dict[Address | None, dict[str, Any]] = {}
 
-    async def startup(self) -> None:
+    async def startup(self, loop: Loop) -> None:
         """WSGI has no lifespan."""
 
     async def shutdown(self) -> None:

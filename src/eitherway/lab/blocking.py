@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from eitherway.config import MODELS
 from eitherway.errors import LabError
 from eitherway.lab.load import Load, Request, run_load
 from eitherway.lab.server import Server
@@ -27,7 +28,7 @@ def find_blocking_line(options: Sequence[str], requests: Sequence[Request], serv
     try:
         with Server([*options, "--timeout", f"{timeout:.3f}"]) as server:
             run_load(Load(server.host, server.port, tuple(requests), clients=_CLIENTS, duration=_SECONDS + timeout))
-            return line_in(server.log, is_greenlet=server.engine == "gevent")
+            return line_in(server.log, is_greenlet=MODELS[server.engine].patches)
     except LabError:
         return ""  # it is an explanation that is missing, not a figure
 

@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ENGINES = ("sync", "threads", "gevent", "asyncio", "uvloop")
-OF_COLOUR = {"wsgi": ("sync", "threads", "gevent"), "asgi": ("asyncio", "uvloop")}  # what runs it without a detour
+from eitherway.config import MODELS
+
+ENGINES = tuple(MODELS)
 THREADS = {"wsgi": (8, 64), "asgi": (8,)}  # the axis, unless asked otherwise
 LADDER = (1, 10, 100)
 ROUNDS = 3
@@ -119,7 +120,7 @@ def _threads(application: Application, engine: str, wishes: Wishes) -> tuple[int
     axis = wishes.threads or THREADS.get(application.interface, THREADS["wsgi"])
     if engine == "threads":
         return axis
-    if engine in ("asyncio", "uvloop") and application.interface == "wsgi":
+    if engine != "sync" and application.interface == "wsgi" and not MODELS[engine].patches:
         return (max(axis),)  # a pool of threads beside the loop: the most that the engine threads gets too
     return (0,)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from eitherway.config import MODELS
 from eitherway.lab.results import Configuration, Point, Prediction
 from eitherway.lab.stats import predict
 from eitherway.lab.units import duration, number
@@ -12,7 +13,6 @@ DEVIATES = 0.25  # beyond that something else than the model's own limit is at w
 _BUSY = 0.85  # of a CPU
 _NEAR = 0.25  # how far a rate may be from a limit that explains it
 _ALONE = 1.6  # times the rate of a single client: below that requests do not run beside each other
-_LOOPS = ("gevent", "asyncio", "uvloop")
 
 
 def predicted(configuration: Configuration, cpus: int, blocked_at: str = "") -> Prediction | None:
@@ -84,7 +84,8 @@ def pool_is_queue(configuration: Configuration) -> bool:
 def is_one_at_a_time(configuration: Configuration) -> bool:
     """Whether a loop answers requests one after the other, though it computes little."""
     one, full = configuration.at(1), _fullest(configuration)
-    is_loop = configuration.engine == "gevent" or (configuration.engine in _LOOPS and configuration.interface == "asgi")
+    model = MODELS[configuration.engine]
+    is_loop = configuration.engine not in {"sync", "threads"} and configuration.interface in model.native
     if not is_loop or one is None or full is None or full.concurrency == 1 or not one.mean_latency:
         return False
     single = configuration.workers / one.mean_latency

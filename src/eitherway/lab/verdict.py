@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eitherway.lab.plan import OF_COLOUR
+from eitherway.config import natives
 from eitherway.lab.results import Comparison, Configuration, Interval, Point, Verdict
 from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
@@ -101,7 +101,7 @@ def _is_level(point: Point, best: Configuration, other: Configuration, rate: flo
 
 def _fits(configuration: Configuration) -> bool:
     """Whether the engine has the application's colour, and runs it without a detour."""
-    return configuration.engine in OF_COLOUR.get(configuration.interface, (configuration.engine,))
+    return configuration.engine in natives(configuration.interface)
 
 
 def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:

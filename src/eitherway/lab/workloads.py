@@ -15,11 +15,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from time import perf_counter, process_time
 
+from eitherway.config import natives
 from eitherway.config.values import parse_duration
 from eitherway.errors import LabError
 from eitherway.lab.apps.work import compute
 from eitherway.lab.load import Request
-from eitherway.lab.plan import OF_COLOUR, Application
+from eitherway.lab.plan import Application
 from eitherway.lab.server import Server
 
 FORMS = "io:50ms, cpu:5ms, mixed, db or upstream"
@@ -101,7 +102,7 @@ def _twins(attribute: str, pool: int = 0, shown: str = "") -> tuple[Application,
             interface,
             label=label,
             pool=pool,
-            engines=OF_COLOUR[interface],
+            engines=natives(interface),
             shown=f"{module}{shown or attribute}",
         )
         for module, interface, label in ((_FLASK, "wsgi", "Flask"), (_FASTAPI, "asgi", "FastAPI"))

@@ -23,11 +23,11 @@ from socket import socket as Socket  # noqa: N812
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
-from eitherway.config import Config
+from eitherway.config import MODELS, Config
 from eitherway.errors import StartError
 from eitherway.http import fields as f
 from eitherway.http.exchange import Exchange
-from eitherway.interfaces.base import Colour, Interface
+from eitherway.interfaces.base import Colour, Interface, Loop
 from eitherway.metrics import counters as c
 from eitherway.metrics.histogram import bucket_of
 from eitherway.supervisor import stuck
@@ -107,7 +107,7 @@ class SupervisedWorker(Worker):
             self._service.siblings = c.Siblings(self._post.board, self._post.slot, _FRESH)
         self._poller.watch(self._post.line.fileno(), self._on_line)
         start_new_thread(self._guard, ())
-        queues = interface.colour == "sync" and self._engine_name != "gevent"
+        queues = interface.colour == "sync" and not MODELS[self._engine_name].patches
         return _Queued(interface, self._counters) if queues else interface
 
     def _announce(self) -> None:
@@ -229,8 +229,8 @@ class _Queued:
         self._interface = interface
         self._waits = counters.queue_wait
 
-    async def startup(self) -> None:
-        await self._interface.startup()
+    async def startup(self, loop: Loop) -> None:
+        await self._interface.startup(loop)
 
     async def shutdown(self) -> None:
         await self._interface.shutdown()
@@ -244,7 +244,7 @@ def slots(config: Config, engine: str, colour: str) -> int:
     """How many requests a worker runs at once; 0: as many as come."""
     if engine == "sync":
         return 1
-    if engine == "threads" or (colour == "sync" and engine != "gevent"):
+    if engine == "threads" or (colour == "sync" and not MODELS[engine].patches):
         return config.threads
     return 0
 

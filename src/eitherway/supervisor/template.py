@@ -19,7 +19,7 @@ from dataclasses import replace
 from socket import socket as Socket  # noqa: N812
 from typing import Any
 
-from eitherway.config import Config
+from eitherway.config import MODELS, Config
 from eitherway.errors import ConfigError, StartError
 from eitherway.interfaces.loading import load_application, prepare_path
 from eitherway.supervisor.child import Post, run_worker
@@ -33,9 +33,9 @@ MakePost = Callable[[int, Line, int], Post]  # of a worker's number, line and sl
 
 def check(config: Config) -> None:
     """Raises ConfigError where the application cannot be imported before the workers are forked."""
-    if config.engine == "gevent":
+    if config.engine != "auto" and MODELS[config.engine].patches:
         raise ConfigError(
-            "--preload does not go with --engine gevent: gevent has to patch a worker before the application is "
+            f"--preload does not go with --engine {config.engine}: it has to patch a worker before the application is "
             "imported there; leave --preload out"
         )
 

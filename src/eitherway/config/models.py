@@ -1,0 +1,61 @@
+"""The engines, an entry each: all that is known of one before anything of it is imported.
+
+A new engine is an entry here and a file in `engines/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One engine.
+
+    `runs`: colour of an interface -> who runs it, "module:Class" in the room `engines`; or, where the pair cannot run,
+    a sentence that says why and what to take. `native`: the interfaces that it runs without a detour.
+    """
+
+    describe: str  # in half a sentence: what a request is there
+    runs: Mapping[str, str]
+    native: tuple[str, ...]
+    library: str = ""  # what it needs beyond the base dependencies; the extra has the library's name
+    patches: bool = False  # the library's monkey-patching makes the application's blocking calls switch greenlets
+    loop: str = ""  # "module:factory" of an asyncio event loop; empty: asyncio's own
+
+
+_ASYNCIO = {"sync": "asyncio:LoopAndThreadsEngine", "async": "asyncio:AsyncioEngine"}
+
+MODELS: Mapping[str, Model] = {
+    "sync": Model(
+        describe="one request at a time",
+        runs={"sync": "sync:SyncEngine", "async": "asyncio:OneAtATimeEngine"},
+        native=("wsgi",),
+    ),
+    "threads": Model(
+        describe="a thread of a pool",
+        runs={"sync": "threads:ThreadsEngine", "async": "threads:LoopThreadsEngine"},
+        native=("wsgi",),
+    ),
+    "gevent": Model(
+        describe="a greenlet on gevent's hub",
+        runs={
+            "sync": "gevent:GeventEngine",
+            "async": "gevent switches greenlets and cannot run the coroutines of an ASGI application; "
+            "use --engine uvloop or asyncio",
+        },
+        native=("wsgi",),
+        library="gevent",
+        patches=True,
+    ),
+    "asyncio": Model(describe="a task on asyncio's loop", runs=_ASYNCIO, native=("asgi",)),
+    "uvloop": Model(
+        describe="a task on uvloop", runs=_ASYNCIO, native=("asgi",), library="uvloop", loop="uvloop:new_event_loop"
+    ),
+}
+
+
+def natives(interface: str) -> tuple[str, ...]:
+    """The engines that run an interface without a detour."""
+    return tuple(name for name, model in MODELS.items() if interface in model.native)
