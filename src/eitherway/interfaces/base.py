@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, Protocol
 
 from eitherway.errors import ClientGone, RequestRefused
+from eitherway.http.channel import Parkable
 from eitherway.http.exchange import Exchange
 
 Colour = Literal["sync", "async"]
 COLOURS: dict[str, Colour] = {"wsgi": "sync", "asgi": "async"}
 
-Suspend = Callable[[Exchange, int], None]
-AsyncSuspend = Callable[[Exchange, int], Awaitable[None]]
+Suspend = Callable[[Parkable, int], None]
+AsyncSuspend = Callable[[Parkable, int], Awaitable[None]]
 
 logger = logging.getLogger("eitherway.app")
 
