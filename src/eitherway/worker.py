@@ -154,7 +154,7 @@ def _join(name: str, application: Any, engine: Engine, config: Config, service: 
     if name == "asgi":
         from eitherway.interfaces.asgi import ASGIInterface
 
-        interface: Interface = ASGIInterface(application, config, service.ended)
+        interface: Interface = ASGIInterface(application, config, service.ended, service.sessions)
     else:
         from eitherway.interfaces.wsgi import WSGIInterface
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from eitherway.config import Config
+
 # Why a server closes a WebSocket (RFC 6455 section 7.4.1, IANA's registry): it stops, or another takes its place.
 GOING_AWAY, SERVICE_RESTART = 1001, 1012
 
@@ -22,7 +24,8 @@ class Session(Protocol):
 class Sessions:
     """All of one worker. `post` has a call made by the poller's thread, behind the others."""
 
-    def __init__(self, post: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, config: Config, post: Callable[[Callable[[], None]], None]) -> None:
+        self.config = config
         self.post = post
         self._open: set[Session] = set()
         self._code = 0  # with which the server has taken its leave
