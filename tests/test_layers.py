@@ -48,6 +48,7 @@ LIBRARIES = {
     "gevent": {"engines/gevent.py", "lab/switching.py"},
     "greenlet": {"engines/gevent.py"},
     "uvloop": {"lab/switching.py"},
+    "websockets": {"http/websocket.py"},
 }
 
 LONGEST_FILE = 400  # lines

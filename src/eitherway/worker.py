@@ -158,7 +158,8 @@ def _join(name: str, application: Any, engine: Engine, config: Config, service: 
     else:
         from eitherway.interfaces.wsgi import WSGIInterface
 
-        interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread)
+        sessions = service.sessions if engine.concurrent else None
+        interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread, sessions=sessions)
     interface.suspend = engine.suspend
     return interface
 

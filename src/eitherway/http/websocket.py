@@ -156,6 +156,10 @@ class Wire:
                     payload = apply_mask(data[start:end], data[start - 4 : start])
                     return payload if first == _BINARY else self._text(payload)
                 self._owed = end - at
+                if (
+                    first & 0x0F == Opcode.CLOSE
+                ):  # may come between fragments (section 5.4); the library will not have it
+                    protocol.current_size = None
             if (message := self._feed(data[at : at + self._owed])) is not None:
                 return message
         return None
