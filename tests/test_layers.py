@@ -48,7 +48,11 @@ LIBRARIES = {
     "gevent": {"engines/gevent.py", "lab/switching.py"},
     "eventlet": {"engines/eventlet.py", "lab/switching.py"},
     "greenlet": {"engines/gevent.py", "engines/eventlet.py"},
+    "trio": {"engines/trio.py", "lab/switching.py"},
+    "curio": {"engines/curio.py", "lab/switching.py"},
+    "twisted": {"engines/twisted.py"},
     "uvloop": {"lab/switching.py"},
+    "websockets": {"http/websocket.py"},
 }
 
 LONGEST_FILE = 400  # lines
