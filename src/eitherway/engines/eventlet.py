@@ -15,7 +15,7 @@ from eventlet import hubs
 from greenlet import getcurrent, greenlet
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick
+from eitherway.engines.base import Engine, Parkable, Tick
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 from eitherway.net.poller import Poller
@@ -53,14 +53,18 @@ class EventletEngine(Engine):
             idle.append(task)
             exchange = switch()
 
-    def suspend(self, exchange: Exchange, direction: int) -> None:
+    def suspend(self, parked: Parkable, direction: int) -> None:
         waiter = _Waiter(self._hub)
-        if exchange.park(direction, waiter.resume):
+        if parked.park(direction, waiter.resume):
             try:
                 waiter.wait()
             except BaseException:
-                exchange.unpark(direction)
+                parked.unpark(direction)
                 raise
+
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        answer(exchange)  # in the hub, while the greenlet waits; it finds the connection closed when it goes on
+        return True
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         self._call = interface
