@@ -150,7 +150,7 @@ def _task(words: tuple[str, ...], given: dict[str, Any], stack: ExitStack) -> Ta
     from eitherway.lab import workloads
     from eitherway.lab.runner import Task
 
-    engines, left_out = _engines(given["engines"])
+    engines, left_out = engines_of(given["engines"])
     wishes = Wishes(
         engines, given["threads"], given["workers"], given["concurrency"], given["rounds"],
         given["duration"] or 0.0,
@@ -171,7 +171,7 @@ def _task(words: tuple[str, ...], given: dict[str, Any], stack: ExitStack) -> Ta
     return Task(title, command_line(), applications, requests, wishes, left_out)
 
 
-def _engines(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def engines_of(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those to be measured, and a note of those that nobody named and that are not installed."""
     if asked and asked != (ALL,):
         return asked, ()
