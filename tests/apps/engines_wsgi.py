@@ -153,6 +153,18 @@ def by_selector(key: str) -> str:
         return connection.makefile("rb").read().partition(b"\r\n\r\n")[2].decode()
 
 
+@flask.get("/echo/<key>", websocket=True)
+def echoes(key: str) -> str:
+    """Give up waiting for a message again and again, as applications do that have other things to do, too."""
+    socket = request.environ["eitherway.websocket"]
+    with counters[key].entered():
+        while not socket.closed:
+            with green.Timeout(0.05, False):
+                if (message := socket.receive()) is not None:
+                    socket.send(message)
+    return ""
+
+
 @flask.get("/local/<key>")
 def uses_local(key: str) -> dict[str, Any]:
     """Set a thread-local, let the others run, and see whether it is still ours."""

@@ -14,8 +14,9 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from websockets.sync.client import connect
 
-from serving import Client, Server, Start, request_bytes, wait_until
+from serving import PATIENCE, Client, Server, Start, request_bytes, wait_until
 
 APP = "engines_wsgi:app"
 CROWD = 200
@@ -133,6 +134,18 @@ def test_waiting_for_a_process_lets_others_run(server: Server, key: str, gate: P
         gate.touch()
         assert {client.response().body for client in clients} == {b"opened\n"}
     assert counted(server, key) == {"inside": 0, "most": 10, "threads": 1}
+
+
+def test_websockets_wait_beside_each_other(server: Server, key: str) -> None:
+    url = f"ws://127.0.0.1:{server.port}/echo/{key}"
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(url, open_timeout=PATIENCE)) for _ in range(30)]
+        wait_inside(server, key, 30)
+        for number, client in enumerate(clients):
+            client.send(str(number))
+        assert [client.recv(timeout=PATIENCE) for client in clients] == [str(number) for number in range(30)]
+    wait_inside(server, key, 0)
+    assert counted(server, key) == {"inside": 0, "most": 30, "threads": 1}
 
 
 def test_thread_locals_are_greenlet_locals(server: Server, key: str, gate: Path) -> None:
