@@ -173,7 +173,7 @@ def targets() -> Iterable[Target]:
         yield Target(PROCESSES.name, "rate", ours, beside, bound, is_minimum=True)
     yield Target(MIXED.name, "p99_ms", SYNC_4, GUNICORN_SYNC_4, 0.5, is_minimum=False)
     yield Target(EVENNESS, "ratio", UVLOOP_4, EVEN, 1.0, is_minimum=False)
-    for ours in (SYNC, THREADS, GEVENT, EVENTLET, ASYNCIO, UVLOOP):
+    for ours in (SYNC, THREADS, GEVENT, ASYNCIO, UVLOOP):
         yield Target(MEMORY, "resident", ours, UVICORN_UVLOOP, 1.0, is_minimum=False)
 
 
