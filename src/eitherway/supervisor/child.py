@@ -202,7 +202,8 @@ class SupervisedWorker(Worker):
         hangup = poll()
         hangup.register(self._post.line.fileno(), POLLHUP)
         interval = min(1.0, max(0.05, timeout / 8)) if timeout else 1.0
-        while not hangup.poll(interval * 1000):
+        # Never in step with requests that take as long: their ages would look the same every time.
+        while not hangup.poll(interval * random.uniform(500, 1000)):
             if timeout and monotonic() - self._ticked > timeout:
                 self._report_held_up(watch.overdue(list(self._service.running), monotonic()))
         # The supervisor is gone. What the loop does about it comes to an end, if the loop turns.
