@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eitherway.config import MODELS, Config
+from eitherway.config import ELSEWHERE, MODELS, Config
 from eitherway.errors import EngineError
 
 if TYPE_CHECKING:
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from eitherway.net.poller import Poller
 
 
+_OF_COLOUR = {"sync": "threads", "reactor": "twisted"}  # what "auto" takes
+
+
 def choose(config: Config, colour: str) -> str:
     """The engine's name, with "auto" resolved: threads for sync, uvloop or asyncio for async applications."""
     if config.engine != "auto":
         return config.engine
-    if colour == "sync":
-        return "threads"
+    if colour in _OF_COLOUR:
+        return _OF_COLOUR[colour]
     return "uvloop" if not config.loop and _installed("uvloop") else "asyncio"
 
 
@@ -44,7 +47,7 @@ def prepare(name: str, config: Config) -> None:
 
 def create(name: str, colour: str, config: Config, poller: Poller) -> Engine:
     """The engine that runs interfaces of `colour`. Raises EngineError where there is none."""
-    entry = MODELS[name].runs[colour]
+    entry = MODELS[name].runs.get(colour) or ELSEWHERE[colour]
     module, _, attribute = entry.partition(":")
     if not attribute:
         raise EngineError(f"the engine {name} cannot run this application: {entry}")

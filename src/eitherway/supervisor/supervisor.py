@@ -16,6 +16,7 @@ from time import monotonic
 from eitherway import __version__
 from eitherway.config import Config
 from eitherway.errors import AppLoadError
+from eitherway.interfaces.base import COLOURS
 from eitherway.net.listener import close_socket, display
 from eitherway.supervisor import policy as p
 from eitherway.supervisor.child import slots
@@ -232,8 +233,7 @@ class Supervisor:
     def _on_ready(self, handle: Handle) -> None:
         handle.is_ready = True
         if self._front is not None:
-            colour = "sync" if self.interface == "wsgi" else "async"
-            count = slots(self.config, self.engine, colour)
+            count = slots(self.config, self.engine, COLOURS[self.interface])
             self._front.add(handle.id, handle.path, count or self.config.worker_concurrency, is_loop=not count)
         self._decide(p.Ready(handle.id))
 
