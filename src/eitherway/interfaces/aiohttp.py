@@ -1,7 +1,7 @@
 """aiohttp: a `web.Application` with the server that it brings, on asyncio's loop or another of its kind.
 
-Only documented names of aiohttp are used: a runner starts and ends the application, a protocol of `web.RequestHandler`
-serves each connection, a middleware and an access logger tell when a request begins and ends.
+A runner of aiohttp's starts and ends the application, a protocol of its `web.RequestHandler` serves each connection.
+The server's handler tells when a request begins, and its access log when it has been answered.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
+from aiohttp import HttpVersion10, web
 
 from eitherway.config import Config
 from eitherway.http.forwarded import Origin
 from eitherway.interfaces.base import Colour, Loop
 from eitherway.interfaces.lifespan import refused
-from eitherway.interfaces.native import Guest, House, Line, Native, Visit
+from eitherway.interfaces.native import Fields, Guest, House, Line, Native, Visit, line_of
 
 logger = logging.getLogger("eitherway.app")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class AiohttpInterface(Native):
@@ -36,8 +35,7 @@ class AiohttpInterface(Native):
         super().__init__(application, config, house)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._options: dict[str, Any] = {
-            "access_log_class": _End,
-            "access_log": logger,
+            "access_log": None,  # ours is written
             "keepalive_timeout": config.keep_alive_timeout,
             "max_line_size": config.limit_request_line,
             "max_field_size": config.limit_request_head,
@@ -48,12 +46,15 @@ class AiohttpInterface(Native):
         self._loop = asyncio.get_running_loop()
         try:
             application = await self.application if inspect.isawaitable(self.application) else self.application
-            application.middlewares.insert(0, web.middleware(_Begin(self)))
-            application.on_response_prepare.append(self._note_status)
+            application.on_response_prepare.append(self._note_websocket)
             self._runner = web.AppRunner(application, shutdown_timeout=self.patience)
             await self._runner.setup()
         except Exception as error:
             raise refused("".join(traceback.format_exception(error))) from None
+        assert self._runner.server is not None
+        self._server = self._runner.server
+        self._handle: Handler = self._server.request_handler
+        self._server.request_handler = self._begin
 
     async def shutdown(self) -> None:
         try:
@@ -61,13 +62,26 @@ class AiohttpInterface(Native):
         except Exception as error:
             logger.error("the application's shutdown failed", exc_info=error)
 
-    async def _note_status(self, request: web.Request, response: web.StreamResponse) -> None:
-        """The head is about to be sent."""
+    # -- requests -------------------------------------------------------------------------------------------
+
+    def _begin(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        guest: Guest = request.protocol.guest  # type: ignore[attr-defined]
+        if not self.house.has_room():
+            return _busy()
+        visit = _Visit(guest, request)
+        guest.begin(visit)
+        said = self.house.origin(guest.client, request.raw_headers)
+        if said is not None:
+            visit.client = said.client or visit.client
+            request = _as_said(request, said)
+        return self._handle(request)
+
+    async def _note_websocket(self, request: web.Request, response: web.StreamResponse) -> None:
+        """A head is about to be sent."""
         guest: Guest = request.protocol.guest  # type: ignore[attr-defined]
         visit = guest.visit
         if visit is None:
             return
-        visit.status = response.status
         if isinstance(response, web.WebSocketResponse):
             guest.switch(visit, lambda code: self._start(response.close(code=code)))
         elif not visit.keep_alive:
@@ -76,9 +90,7 @@ class AiohttpInterface(Native):
     # -- connections ----------------------------------------------------------------------------------------
 
     def adopt(self, guest: Guest) -> None:
-        server = self._runner.server
-        assert server is not None
-        guest.handler = _Protocol(server, loop=self._loop, **self._options)
+        guest.handler = _Protocol(self._server, loop=self._loop, **self._options)
         guest.handler.guest = guest
         self._start(self._connect(guest))
 
@@ -109,30 +121,40 @@ class _Protocol(web.RequestHandler):
     __slots__ = ("guest",)
     guest: Guest
 
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
+        """An answer has been sent, as far as its client took it."""
+        guest = self.guest
+        visit = guest.visit
+        if visit is None:  # what came is no HTTP: none was begun
+            visit = _Visit(guest, request)
+            guest.begin(visit)
+        visit.status = response.status
+        visit.bytes_sent = response.body_length
+        guest.end(visit)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self.guest.closed()
 
 
-class _Begin:
-    """The outermost middleware: a request begins."""
+class _Visit(Visit):
+    __slots__ = ()
 
-    def __init__(self, native: Native) -> None:
-        self._house = native.house
+    @property
+    def line(self) -> Line:
+        request = self.request
+        return line_of(request.method, request.raw_path, request.version != HttpVersion10)
 
-    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        guest: Guest = request.protocol.guest  # type: ignore[attr-defined]
-        if not self._house.has_room():
-            return web.Response(status=503, text="the server is busy; try again\n", headers={"Retry-After": "1"})
-        exchange = _visit(guest, request)
-        said = self._house.origin(guest.client, request.raw_headers)
-        if said is not None:
-            exchange.client = said.client or exchange.client
-            request = _as_said(request, said)
-        return await handler(request)
+    @property
+    def fields(self) -> Fields:
+        return Fields.of(self.request.raw_headers)
+
+    @property
+    def task(self) -> Any:
+        return self.request.task
 
 
-def _as_said(request: web.Request, said: Origin) -> web.Request:
+def _as_said(request: Any, said: Origin) -> Any:
     """The request as the client sent it to the proxy."""
     changes: dict[str, Any] = {"scheme": said.scheme}
     if said.client is not None:
@@ -142,17 +164,5 @@ def _as_said(request: web.Request, said: Origin) -> web.Request:
     return request.clone(**{name: value for name, value in changes.items() if value is not None})
 
 
-class _End(AbstractAccessLogger):
-    """What aiohttp tells when an answer is complete."""
-
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        guest: Guest = request.protocol.guest  # type: ignore[attr-defined]
-        visit = guest.visit or _visit(guest, request)  # none was begun for what is not HTTP
-        visit.status = response.status
-        visit.bytes_sent = response.body_length
-        guest.end(visit)
-
-
-def _visit(guest: Guest, request: web.BaseRequest) -> Visit:
-    line = Line(request.method, request.path_qs, request.version >= (1, 1))
-    return guest.begin(line, lambda: request.raw_headers, request.task)
+async def _busy() -> web.StreamResponse:
+    return web.Response(status=503, text="the server is busy; try again\n", headers={"Retry-After": "1"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from socket import socket as Socket  # noqa: N812
 from typing import Any, NamedTuple, Protocol
 
@@ -36,39 +37,47 @@ class House(Protocol):
     def origin(self, client: Address | None, fields: Iterable[tuple[bytes, bytes]]) -> Origin | None: ...
 
 
-class Line:
+class Line(NamedTuple):
     """A request line, as far as it is counted and logged."""
 
-    __slots__ = ("http_11", "method", "uri")
+    method: str
+    uri: str
+    http_11: bool
 
-    def __init__(self, method: str, uri: str, http_11: bool) -> None:
-        self.method = method
-        self.uri = uri
-        self.http_11 = http_11
+
+@lru_cache(maxsize=512)  # equal lines are one object: who has noted it need not note it again
+def line_of(method: str, uri: str, http_11: bool) -> Line:
+    return Line(method, uri, http_11)
 
 
 class Visit:
     """One request that the application's own server answers, as an exchange for all who watch."""
 
+    __slots__ = ("bytes_sent", "client", "guest", "keep_alive", "request", "started_at", "status")
     read_waiter = write_waiter = None
     begun = True  # for all that is known here
     started_at: float
 
-    def __init__(
-        self, guest: Guest, line: Line, fields: Callable[[], Iterable[tuple[bytes, bytes]]], task: object
-    ) -> None:
+    def __init__(self, guest: Guest, request: Any) -> None:
         self.guest = guest
         self.client = guest.client
-        self.line = line
-        self.task = task
+        self.request = request  # as that server knows it
         self.status = 0
         self.bytes_sent = 0
         self.keep_alive = True  # else the answer is to be the connection's last
-        self._fields = fields
+
+    @property
+    def line(self) -> Line:
+        raise NotImplementedError
 
     @property
     def fields(self) -> Fields:
-        return Fields([(name.lower(), value) for name, value in self._fields()])
+        raise NotImplementedError
+
+    @property
+    def task(self) -> Any:
+        """What runs it."""
+        return None
 
     @property
     def switched(self) -> bool:
@@ -80,9 +89,13 @@ class Visit:
 
 
 class Fields(NamedTuple):
-    """A request's fields, as the access log wants them."""
+    """A request's fields, as the access log wants them: names in lower case."""
 
     raw: list[tuple[bytes, bytes]]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Fields:
+        return cls([(name.lower(), value) for name, value in pairs])
 
 
 class Farewell:
@@ -104,12 +117,13 @@ class Farewell:
 class Guest:
     """One accepted connection, in the hands of the application's server. It carries one request at a time."""
 
-    deadline = float("inf")  # time-outs are the application's server's
+    __slots__ = ("_farewell", "_native", "client", "deadline", "handler", "is_closed", "requests", "socket", "visit")
 
     def __init__(self, native: Native, sock: Socket, client: Address | None) -> None:
         self.socket = sock
         self.client = client
         self.requests = 0
+        self.deadline = float("inf")  # time-outs are the application's server's
         self.visit: Visit | None = None  # the request that is being answered
         self.handler: Any = None  # what serves the connection there
         self.is_closed = False
@@ -125,14 +139,13 @@ class Guest:
     def busy(self) -> bool:
         return self.visit is not None
 
-    def begin(self, line: Line, fields: Callable[[], Iterable[tuple[bytes, bytes]]], task: object = None) -> Visit:
-        """A request is to be answered. `fields` gives its header fields, should they be logged."""
+    def begin(self, visit: Visit) -> None:
+        """A request is to be answered."""
         house = self._native.house
         self.requests += 1
-        visit = self.visit = Visit(self, line, fields, task)
+        self.visit = visit
         visit.keep_alive = not house.draining
         house.begin(visit)
-        return visit
 
     def end(self, visit: Visit) -> None:
         """Its answer is complete, or given up. A second time changes nothing."""

@@ -16,7 +16,7 @@ from tornado.web import Application, RequestHandler
 
 from eitherway.config import Config
 from eitherway.interfaces.base import Colour, Loop
-from eitherway.interfaces.native import Guest, House, Line, Native
+from eitherway.interfaces.native import Fields, Guest, House, Line, Native, Visit, line_of
 
 _SWITCHED = 101
 _BUSY = b"the server is busy; try again\n"
@@ -109,8 +109,8 @@ class _Begin(HTTPMessageDelegate):
             return None
         fields = list(_fields(headers))
         said = self._house.origin(guest.client, fields)
-        line = Line(start_line.method, start_line.path, start_line.version == "HTTP/1.1")
-        visit = guest.begin(line, lambda: fields)
+        visit = _Visit(guest, (start_line, fields))
+        guest.begin(visit)
         if said is not None:
             if said.client is not None:
                 visit.client = said.client
@@ -134,6 +134,19 @@ class _Begin(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if self._inner is not None:
             self._inner.on_connection_close()
+
+
+class _Visit(Visit):
+    __slots__ = ()
+
+    @property
+    def line(self) -> Line:
+        line = self.request[0]
+        return line_of(line.method, line.path, line.version == "HTTP/1.1")
+
+    @property
+    def fields(self) -> Fields:
+        return Fields.of(self.request[1])
 
 
 def _fields(headers: HTTPHeaders) -> Iterator[tuple[bytes, bytes]]:

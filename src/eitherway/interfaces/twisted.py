@@ -15,7 +15,7 @@ from twisted.web.server import Request, Site
 from eitherway.config import Config
 from eitherway.http.exchange import Address
 from eitherway.interfaces.base import Colour, Loop
-from eitherway.interfaces.native import Guest, House, Line, Native, Visit
+from eitherway.interfaces.native import Fields, Guest, House, Line, Native, Visit, line_of
 
 reactor: Any = installed
 
@@ -108,12 +108,29 @@ def _counting(factory: Any, native: TwistedInterface) -> Any:
     return CountedRequest
 
 
+class _Visit(Visit):
+    __slots__ = ()
+
+    @property
+    def line(self) -> Line:
+        request = self.request
+        method, uri = request.method.decode("latin-1"), request.uri.decode("latin-1")
+        return line_of(method, uri, request.clientproto == b"HTTP/1.1")
+
+    @property
+    def fields(self) -> Fields:
+        return Fields.of(_fields(self.request))
+
+
+def _fields(request: Any) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values]
+
+
 def _begin(native: TwistedInterface, request: Any) -> Visit:
     guest = native.guest_of(request)
-    fields = [(name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values]
-    line = Line(request.method.decode("latin-1"), request.uri.decode("latin-1"), request.clientproto == b"HTTP/1.1")
-    visit = guest.begin(line, lambda: fields)
-    said = native.house.origin(guest.client, fields)
+    visit = _Visit(guest, request)
+    guest.begin(visit)
+    said = native.house.origin(guest.client, _fields(request))
     if said is not None and said.client is not None:
         visit.client = said.client
         request.client = _address(said.client)

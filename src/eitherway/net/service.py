@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eitherway.server")
 
+_LENGTHS = {len(name) for name in FORWARDED}
+
 
 class Member(Protocol):
     """An open connection: ours (net.connection), or in the hands of a server that the application brings."""
@@ -120,12 +122,14 @@ class Service:
 
     def origin(self, client: Address | None, fields: Iterable[tuple[bytes, bytes]]) -> Origin | None:
         """What a trusted proxy says of a request's client; None where none is trusted, or nothing said."""
+        for name, _ in fields:
+            if len(name) in _LENGTHS and name.lower() in FORWARDED:
+                break
+        else:
+            return None
         if not self._trusts(client):
             return None
-        named = [(name.lower(), value) for name, value in fields]
-        if FORWARDED.isdisjoint(name for name, _ in named):
-            return None
-        return origin(named, lambda host: self._trusts((host, 0)))
+        return origin([(name.lower(), value) for name, value in fields], lambda host: self._trusts((host, 0)))
 
     def ended(self, exchange: Exchange) -> None:
         """The task of an exchange has ended. From any thread."""
