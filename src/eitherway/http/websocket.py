@@ -18,7 +18,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, ProtocolError
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]
-from websockets.headers import parse_subprotocol
+from websockets.headers import parse_extension, parse_subprotocol
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
@@ -68,9 +68,11 @@ class Handshake:
         except (Base64Error, ValueError):
             raise RequestRefused(400, "the Sec-WebSocket-Key is not base64") from None
         try:
+            for value in self._headers.get_all("Sec-WebSocket-Extensions"):
+                parse_extension(value)
             offers = [parse_subprotocol(value) for value in self._headers.get_all("Sec-WebSocket-Protocol")]
         except InvalidHandshake:
-            raise RequestRefused(400, "the Sec-WebSocket-Protocol field is not a list of names") from None
+            raise RequestRefused(400, "a Sec-WebSocket field is malformed") from None
         self.subprotocols: list[str] = [name for offer in offers for name in offer]
 
     def _only(self, name: str) -> str:
@@ -82,15 +84,12 @@ class Handshake:
     def accept(self, subprotocol: str | None, largest: int, deflate: bool) -> tuple[Wire, list[tuple[bytes, bytes]]]:
         """The protocol of the connection, and the fields of the answer.
 
-        `largest`: bytes of a message (0: any). `deflate`: compress when the client can. Raises RequestRefused.
+        `largest`: bytes of a message (0: any). `deflate`: compress when the client can.
         """
         protocol = ServerProtocol(
             extensions=[_deflate] if deflate else None, state=_OPEN, max_size=largest or None, logger=_logger
         )
-        try:
-            extensions, protocol.extensions = protocol.process_extensions(self._headers)
-        except InvalidHandshake:
-            raise RequestRefused(400, "the Sec-WebSocket-Extensions field is malformed") from None
+        extensions, protocol.extensions = protocol.process_extensions(self._headers)
         answer = [(b"upgrade", b"websocket"), (b"sec-websocket-accept", accept_key(self._key).encode())]
         if subprotocol is not None:
             answer.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))

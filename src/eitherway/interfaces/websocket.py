@@ -37,7 +37,7 @@ def open_session(
     headers: Iterable[tuple[bytes, bytes]],
     sessions: Sessions,
 ) -> Session:
-    """Accept a client's handshake. Raises ClientGone; ResponseError for headers that cannot be sent, RequestRefused."""
+    """Accept a client's handshake. Raises ClientGone; ResponseError for headers that cannot be sent."""
     config = sessions.config
     wire, fields = handshake.accept(subprotocol, config.ws_max_size, config.ws_per_message_deflate)
     ours = {name for name, _ in fields}
