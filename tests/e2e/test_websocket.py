@@ -82,7 +82,7 @@ def test_who_closes_and_why(app: str, engine: str, shared_server: Start) -> None
     ):
         with opened(server, target) as client:
             assert ended(client) == expected, target
-    assert "ERROR GET /raise: LookupError in the application\nTraceback" in server.log
+    wait_until(lambda: "ERROR GET /raise: LookupError in the application\nTraceback" in server.log)
     wait_until(lambda: server.notes("/close4999&see%20you") == ["(4999, 'see%20you')"])
     with RawSocket(server, f"/echo?{app}{engine}lost") as raw:
         raw.client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -178,7 +178,7 @@ def test_an_asgi_application_refuses(engine: str, shared_server: Start) -> None:
     assert refused["/deny"].body == b"not you"
     wait_until(lambda: server.notes("early-close"))
     assert "websocket.disconnect" in server.notes("early-close")[0]
-    assert "GET /early-return: the application returned without completing its response" in server.log
+    wait_until(lambda: "GET /early-return: the application returned without completing its response" in server.log)
 
 
 def test_the_scope(shared_server: Start) -> None:
@@ -417,4 +417,5 @@ def test_without_the_library_a_handshake_is_a_plain_request(own_server: Start, t
     server = own_server(ASGI, "asyncio", "--pythonpath", str(tmp_path))
     for _ in range(2):
         assert server.ask("/echo", "GET", *HANDSHAKE).body == b"plain"
+    server.stop()
     assert server.log.count('pip install "eitherway[websocket]"') == 1
