@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import re
 import resource
 import signal
@@ -11,6 +13,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect as async_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
@@ -94,6 +97,34 @@ def test_an_application_that_fails_before_it_accepts(app: str, engine: str, shar
     with pytest.raises(InvalidStatus) as caught:
         opened(shared_server(app, engine), "/early-raise")
     assert caught.value.response.status_code == 500
+
+
+@every_pair
+def test_many_clients_talk_at_once(app: str, engine: str, own_server: Start) -> None:
+    """Messages, pings and closes from both sides, so that threads meet where they can."""
+    clients = 1 if engine == "sync" else 24
+    server = own_server(app, engine, "--threads", "32", "--ws-ping-interval", "50ms")
+
+    async def talk(number: int) -> None:
+        chance = random.Random(number)
+        uri = f"ws://127.0.0.1:{server.port}/echo"
+        async with async_connect(uri, compression=None if number % 2 else "deflate", open_timeout=PATIENCE) as client:
+            for _ in range(10):
+                sent = [chance.choice("aé") * chance.choice([0, 1, 125, 126, 3000, 70_000]) for _ in range(12)]
+                for message in sent:
+                    await client.send(message)
+                    await client.ping()
+                assert [await client.recv() for _ in sent] == sent
+
+    async def talk_all() -> None:
+        async with asyncio.timeout(6 * PATIENCE), asyncio.TaskGroup() as group:
+            for number in range(clients):
+                group.create_task(talk(number))
+
+    asyncio.run(talk_all())
+    wait_until(lambda: server.notes("/echo") == ["(1000, '')"] * clients)
+    assert server.stop() == 0
+    assert "Traceback" not in server.log
 
 
 # ---- back-pressure ----

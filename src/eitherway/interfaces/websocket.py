@@ -139,9 +139,9 @@ class Session:
     def close(self, code: int, reason: str = "") -> None:
         """Take leave of the client, and take no more messages; nothing where `closed`. Raises ValueError."""
         with self._lock:
+            self._leave(code, reason)
             self._queue.clear()
             self._queued = 0
-            self._leave(code, reason)
         self._wake()
 
     @property
@@ -327,8 +327,7 @@ class Session:
 
     def _finish(self, last: bytes) -> None:
         """Close our side behind these bytes; the connection is the poller's again."""
-        self._over = self.closed = True
-        self._sessions.discard(self)
+        self._end()
         try:
             self._exchange.send(last, False)
         except ClientGone:
@@ -336,10 +335,14 @@ class Session:
 
     def _lose(self) -> None:
         """The connection is broken."""
-        self._over = self.closed = True
-        self._sessions.discard(self)
+        self._end()
         self._wire.receive_eof()
         self._exchange.fail(500, "the connection is broken")
+
+    def _end(self) -> None:
+        self._over = self.closed = True
+        self._sessions.discard(self)
+        self._exchange.read_waiter = self._exchange.write_waiter = None  # the exchange's end is no news to us
 
 
 class Room:
