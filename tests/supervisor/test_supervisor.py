@@ -333,7 +333,7 @@ def test_workers_are_forked_from_what_was_imported_once(supervised: StartSupervi
 def test_preload_with_gevent_is_refused_with_the_reason() -> None:
     run = eitherway("serve", "supervised:app", "--engine", "gevent", "-w", "2", "--preload", "--bind", "127.0.0.1:0")
     assert run.returncode == 2
-    assert "gevent has to patch" in run.stderr
+    assert "--engine gevent: it has to patch" in run.stderr
 
 
 def test_a_preloaded_application_that_cannot_be_imported(supervised: StartSupervised) -> None:

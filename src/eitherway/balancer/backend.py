@@ -14,8 +14,7 @@ from typing import Protocol
 from eitherway.balancer.heads import ResponseHead, parse_response_head
 from eitherway.balancer.policy import Target
 from eitherway.errors import BackendError, RequestRefused
-from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
-from eitherway.http.fields import NO_BODY as BODILESS
+from eitherway.http.body import NO_BODY, Body
 from eitherway.net.poller import BROKEN, IN, OUT, Poller
 
 _RECEIVE = 65536
@@ -30,7 +29,10 @@ class Carrier(Protocol):
 
     method: str
 
+    wants_switch: bool  # to another protocol
+
     def on_interim(self, head: ResponseHead) -> None: ...
+    def on_switch(self, head: ResponseHead, data: bytes) -> None: ...
     def on_head(self, head: ResponseHead, data: bytes, more: bool) -> None: ...
     def on_data(self, data: bytes, more: bool) -> None: ...
     def on_room(self) -> None: ...
@@ -48,12 +50,16 @@ class House(Protocol):
 
 
 class Backend(Target):
-    """`take` gives a connection for one request; it comes back by itself."""
+    """`take` gives a connection for one request; it comes back by itself.
 
-    __slots__ = ("connections", "house", "idle", "path", "requests")
+    `is_loop`: a request that became a tunnel takes nobody's place there, as it would take a thread elsewhere.
+    """
 
-    def __init__(self, id: int, path: str, slots: int, house: House) -> None:
+    __slots__ = ("connections", "house", "idle", "is_loop", "path", "requests")
+
+    def __init__(self, id: int, path: str, slots: int, house: House, is_loop: bool = False) -> None:
         super().__init__(id, slots)
+        self.is_loop = is_loop
         self.path = path
         self.house = house
         self.idle: list[BackendConnection] = []
@@ -87,6 +93,11 @@ class Backend(Target):
         for connection in list(self.connections):
             connection.close()
 
+    def leave(self) -> None:
+        """It runs no request any more; tunnels last until it ends them."""
+        for connection in [c for c in self.connections if not c.is_tunnel]:
+            connection.close()
+
 
 class BackendConnection:
     """A connection to a worker: idle, carrying (`carrier` is set), given up (`abandoned`), or closed."""
@@ -108,6 +119,7 @@ class BackendConnection:
         "fd",
         "handed_at",
         "idle_since",
+        "is_tunnel",
         "pending",
         "socket",
     )
@@ -119,6 +131,7 @@ class BackendConnection:
         self.carrier: Carrier | None = None
         self.abandoned = False
         self.closed = False
+        self.is_tunnel = False  # both sides have left HTTP
         self.idle_since = 0.0
         self.handed_at = 0.0  # when the worker got the last of the request that it has got
         self.pending: memoryview | None = None  # of the request, not yet taken by the kernel
@@ -264,7 +277,8 @@ class BackendConnection:
             if head.status >= 200:
                 break
             if head.status == 101:
-                raise BackendError("the worker switched protocols unasked")
+                self._switch(carrier, head, data)
+                return
             if head.status != 100:
                 carrier.on_interim(head)
             if self.carrier is not carrier:
@@ -275,7 +289,8 @@ class BackendConnection:
         if head.sized and head.length == len(data) and carrier.method != "HEAD":
             self._complete(head, data, b"")  # what most are: whole, and received at once
             return
-        self._frame(head, carrier.method)
+        body = head.body(carrier.method)
+        self._body, self._until_end = body or NO_BODY, body is None
         if not self._until_end and self._body.complete:
             self._complete(head, b"", data)
         else:
@@ -285,18 +300,17 @@ class BackendConnection:
             else:
                 carrier.on_head(head, part, True)
 
-    def _frame(self, head: ResponseHead, method: str) -> None:
-        """Where the response's body ends (RFC 9112 section 6.3)."""
-        self._until_end = False
-        if method == "HEAD" or head.status in BODILESS:
-            self._body = NO_BODY
-        elif head.chunked:
-            self._body = ChunkedBody(0)
-        elif head.length is not None:
-            self._body = LengthBody(head.length)
-        else:
-            self._body = NO_BODY
-            self._until_end = True
+    def _switch(self, carrier: Carrier, head: ResponseHead, data: bytes) -> None:
+        """From here on raw bytes go both ways, until either side closes."""
+        if not carrier.wants_switch:
+            raise BackendError("the worker switched protocols unasked")
+        self._buffer = b""
+        self._head = head
+        self._until_end = self.is_tunnel = True
+        self._persistent = self._uploaded = False
+        if self.backend.is_loop:
+            self.backend.house.on_slot_free(self.backend)
+        carrier.on_switch(head, data)
 
     def _take_body(self, data: bytes) -> None:
         assert self.carrier is not None
@@ -372,5 +386,5 @@ class BackendConnection:
         self.pending = None
         if self in backend.idle:
             backend.idle.remove(self)
-        else:
+        elif not (self.is_tunnel and backend.is_loop):
             backend.house.on_slot_free(backend)

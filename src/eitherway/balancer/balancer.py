@@ -159,11 +159,11 @@ class Balancer:
 
     # -- backends -------------------------------------------------------------------------------------------
 
-    def add(self, id: int, path: str, slots: int) -> None:
+    def add(self, id: int, path: str, slots: int, is_loop: bool = False) -> None:
         """A worker is ready for requests."""
         if id in self._backends:
             raise ValueError(f"worker {id} is there already")
-        backend = self._backends[id] = Backend(id, path, slots, self)
+        backend = self._backends[id] = Backend(id, path, slots, self, is_loop)
         self.policy.add(backend)
         self._pump()
 
@@ -177,7 +177,7 @@ class Balancer:
 
     def _removed(self, backend: Backend) -> None:
         del self._backends[backend.id]
-        backend.close()
+        backend.leave()
         self._tell({"removed": backend.id})
 
     def _serve_backends(self, bits: int) -> None:

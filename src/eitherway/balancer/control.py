@@ -1,6 +1,7 @@
 """What the supervisor and the balancer say to each other: lines of JSON over a socket pair.
 
-In: {"add": id, "path": ..., "slots": n}, {"remove": id}, {"retire": true}, {"drain": true}, {"snapshot": true}.
+In: {"add": id, "path": ..., "slots": n, "loop": false}, {"remove": id}, {"retire": true}, {"drain": true},
+{"snapshot": true}.
 Out: {"ready": true}, {"removed": id}, {"snapshot": {...}}.
 The end of the stream means that the supervisor has died.
 """

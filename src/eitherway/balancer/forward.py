@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from eitherway.balancer.backend import BackendConnection
-from eitherway.balancer.heads import ResponseHead, request_head
+from eitherway.balancer.heads import ResponseHead, asks_websocket, request_head
 from eitherway.balancer.policy import IDEMPOTENT, Verdict, after_loss
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http import fields as f
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TURNS = 16  # blocks of a body passed on in one turn, so that others are not kept waiting
 _ROOM = 65536  # below the bound by so much, more of the response is taken again
+_OWN = frozenset({b"date", b"server"})  # fields that the balancer says itself, with 101
 RETRY_AFTER = b"retry-after: 1\r\n"
 
 
@@ -38,6 +39,7 @@ class Forward:
         "exchange",
         "method",
         "retries",
+        "wants_switch",
     )
 
     def __init__(self, balancer: Balancer, exchange: Exchange) -> None:
@@ -46,6 +48,7 @@ class Forward:
         self.method = exchange.line.method
         self.connection: BackendConnection | None = None
         self.retries = 0
+        self.wants_switch = False
         self.ended = False
         self._body = b""  # kept until the answer begins: the request may have to be run again
         self._streaming = False  # there is more of the body than that
@@ -132,6 +135,7 @@ class Forward:
         """Hand the request to a worker."""
         exchange = self.exchange
         self.connection = connection
+        self.wants_switch = not exchange.fields.persistent and asks_websocket(exchange)
         if not self._streaming:
             body = self._body
             connection.begin(self, request_head(exchange, len(body)) + body, whole=True)
@@ -161,6 +165,10 @@ class Forward:
                         return
                 elif data:
                     connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+                elif connection.is_tunnel:
+                    connection.half_close()
+                    self.watch()
+                    return
                 else:
                     self._end_upload(connection)
                     return
@@ -192,6 +200,21 @@ class Forward:
             self._give_up()
         except ResponseError:
             pass  # an interim response is no loss
+
+    def on_switch(self, head: ResponseHead, data: bytes) -> None:
+        """The worker has left HTTP, and so does the client: from here on all bytes are passed on, both ways."""
+        exchange = self.exchange
+        try:
+            exchange.switch([*(pair for pair in head.pairs if pair[0] not in _OWN), (b"upgrade", b"websocket")])
+        except ClientGone:
+            self._give_up()
+            return
+        if self._watching:
+            self._watching = False
+            exchange.unpark(READ)
+        if data:
+            self.on_data(data, True)
+        self.on_room()
 
     def on_head(self, head: ResponseHead, data: bytes, more: bool) -> None:
         exchange = self.exchange

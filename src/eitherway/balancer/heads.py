@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from eitherway.errors import BackendError
 from eitherway.http import fields as f
+from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import Exchange
 from eitherway.http.h1 import RequestFields, RequestLine
 from eitherway.http.memory import Memory
@@ -25,6 +26,7 @@ _HOP_BY_HOP = frozenset(
 _OURS = frozenset(
     {b"content-length", b"expect", b"forwarded", b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 )
+_UPGRADE = b"connection: Upgrade\r\nupgrade: websocket\r\n"
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
 _BLOCK = re.compile(rb"(?:" + f.TOKEN.pattern + rb":[\t -~\x80-\xff]*\r\n)*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -50,6 +52,8 @@ def request_head(exchange: Exchange, length: int | None) -> bytes:
         said = b"x-forwarded-proto: https\r\n" if exchange.scheme == "https" else b""
     if exchange.host is not None and exchange.host is not fields.host:
         said += b"x-forwarded-host: %b\r\n" % exchange.host
+    if not fields.persistent and asks_websocket(exchange):
+        said += _UPGRADE
     if fields.host is None:
         said += b"host: %b\r\n" % (line.authority or _server_name(exchange))
     if fields.content_length is not None:
@@ -57,6 +61,15 @@ def request_head(exchange: Exchange, length: int | None) -> bytes:
     elif fields.chunked:
         said += b"transfer-encoding: chunked\r\n" if length is None else b"content-length: %d\r\n" % length
     return b"".join((first, block, said, b"\r\n"))
+
+
+def asks_websocket(exchange: Exchange) -> bool:
+    """Whether a request wants to leave HTTP for WebSocket (RFC 6455 section 4.1).
+
+    The only protocol that is let through: what another one said to a worker, nobody would have looked at.
+    """
+    wanted = [value.strip(b" \t").lower() for name, value in exchange.fields.raw if name == b"upgrade"]
+    return wanted == [b"websocket"] and b"upgrade" in _nominated(exchange.fields.raw) and exchange.line.method == "GET"
 
 
 def _first_line(line: RequestLine) -> bytes:
@@ -112,6 +125,14 @@ class ResponseHead:
     persistent: bool
     dated: bool
     sized: bool  # the body is `length` bytes, unless the request was HEAD
+
+    def body(self, method: str) -> Body | None:
+        """What follows in the answer to `method` (RFC 9112 section 6.3); None: all until the connection's end."""
+        if method == "HEAD" or self.status in f.NO_BODY:
+            return NO_BODY
+        if self.chunked:
+            return ChunkedBody(0)
+        return None if self.length is None else LengthBody(self.length)
 
 
 def parse_response_head(head: bytes) -> ResponseHead:

@@ -27,7 +27,7 @@ def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Scor
         if not isinstance(message, dict):
             raise TypeError("not an object")
         if "add" in message:
-            balancer.add(int(message["add"]), str(message["path"]), int(message["slots"]))
+            balancer.add(int(message["add"]), str(message["path"]), int(message["slots"]), bool(message.get("loop")))
         elif "remove" in message:
             balancer.remove(int(message["remove"]))
         elif message.get("retire"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from eitherway.config.declare import Check, Setting, between, readable, setting, size_between, time_between
-from eitherway.config.models import MODELS
+from eitherway.config.models import MODELS, REACTORS
 from eitherway.config.values import GIB, KIB, MIB, parse_bind, parse_network
 
 HOUR = 3600.0  # seconds
@@ -40,8 +40,21 @@ MOUNT = Check(
     lambda text: not text or (text.startswith("/") and not text.endswith("/")),
     True,
 )
+FACTORY = Check(
+    'empty, or "module:factory", such as rloop:new_event_loop', lambda text: not text or _is_factory(text), True
+)
+REACTOR = Check(
+    f"empty, {', '.join(REACTORS)}, or the name of a module with a function install",
+    lambda text: not text or text in REACTORS or "." in text,
+    True,
+)
 MANY = between(1, 10_000_000)
 PATIENCE = time_between(0.001, 24 * HOUR)
+
+
+def _is_factory(text: str) -> bool:
+    module, _, attribute = text.partition(":")
+    return all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +83,24 @@ class Config:
         "How requests wait; auto is threads for WSGI, uvloop or else asyncio for ASGI.",
         choices=("auto", *MODELS),
     )
+    loop: str = setting(
+        "",
+        ENGINE,
+        'The asyncio event loop of the engines asyncio and twisted: "module:factory"; empty: asyncio\'s own.',
+        metavar="FACTORY",
+        check=FACTORY,
+    )
+    reactor: str = setting(
+        "",
+        ENGINE,
+        "The reactor of the engine twisted; empty: the one that is installed already, or asyncio.",
+        metavar="NAME",
+        check=REACTOR,
+    )
     threads: int = setting(
         8,
         ENGINE,
-        "Worker threads, on engine threads, and for WSGI on asyncio and uvloop.",
+        "Worker threads, on engine threads, and for WSGI on the engines that are a loop.",
         check=between(1, 1024),
     )
 

@@ -6,8 +6,11 @@ the poller. Everything else about serving is the same in every model and lives e
 
 from __future__ import annotations
 
+import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from threading import Timer
 from time import monotonic
 from typing import Any
 
@@ -18,6 +21,8 @@ from eitherway.interfaces.base import Interface
 from eitherway.net.poller import Poller
 
 Tick = Callable[[], float]
+
+logger = logging.getLogger("eitherway.server")
 
 
 class Engine(ABC):
@@ -57,6 +62,29 @@ class Engine(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Make `run` return. From any thread."""
+
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        """Call `answer` in the thread that the exchange's task runs in, while it waits, and cancel it if that can be.
+
+        In the thread that turns the poller. False: not called, since it runs on a thread that nobody can interrupt.
+        """
+        return False
+
+
+def end_within(seconds: float) -> Timer:
+    """A timer to be started when a loop's tasks are cancelled for good, and cancelled when they have ended.
+
+    Tasks that shield themselves would otherwise keep some loops for ever, and the process with them.
+    """
+
+    def leave() -> None:
+        logger.warning("tasks did not end %g s after they were cancelled; the process ends without them", seconds)
+        logging.shutdown()
+        os._exit(0)
+
+    timer = Timer(seconds, leave)
+    timer.daemon = True
+    return timer
 
 
 class Ticker:

@@ -20,7 +20,7 @@ from eitherway.config import Config
 from eitherway.engines.base import Engine, Parkable, Tick, Ticker
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import LoopThreads, join_threads, suspend_thread
+from eitherway.interfaces.bridge import LoopThreads, join_threads, suspend_thread, time_out_task
 from eitherway.net.poller import Poller
 
 _LOOK = 0.004  # seconds between two looks of the follower at a leader that runs requests itself
@@ -190,6 +190,9 @@ class LoopThreadsEngine(Engine):
             started()
             while not self._stopping:
                 self.poller.turn(ticker.wait())
+
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        return time_out_task(exchange, answer)
 
     def stop(self) -> None:
         self._stopping = True

@@ -37,6 +37,21 @@ def settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+def time_out_task(exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+    """Have the loop of an exchange's task call `answer`, and then cancel the task. From any thread."""
+    task = getattr(exchange, "task", None)
+    if not isinstance(task, asyncio.Task):
+        return False
+
+    def cancel() -> None:
+        if not task.done():
+            answer(exchange)
+            task.cancel()
+
+    task.get_loop().call_soon_threadsafe(cancel)
+    return True
+
+
 class AsyncioLoop:
     """What an async interface needs, on the asyncio loop that runs."""
 

@@ -1,8 +1,8 @@
 """The supervisor's view of the balancer: a child process that gives requests to workers on their own sockets.
 
-It is told {"add": id, "path": ..., "slots": n}, {"remove": id}, {"retire": true} and {"drain": true}, and answers
-{"ready": true} and {"removed": id}. One that dies is started again and told of all
-workers that serve; they are not restarted.
+It is told {"add": id, "path": ..., "slots": n, "loop": false}, {"remove": id}, {"retire": true} and {"drain": true},
+and answers {"ready": true} and {"removed": id}. One that dies is started again and told of all workers that serve;
+they are not restarted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Front:
         self._sockets = sockets
         self._board = board
         self._forget = forget
-        self._targets: dict[int, tuple[str, int]] = {}
+        self._targets: dict[int, dict[str, object]] = {}
         self._started = 0.0
         self.start_at = 0.0
         self.drain_until = float("inf")
@@ -55,8 +55,8 @@ class Front:
             self._become_balancer(ours, theirs)
         theirs.close()
         self.pid, self.line, self._started = pid, ours, now
-        for id, (path, slots) in self._targets.items():
-            ours.send({"add": id, "path": path, "slots": slots})
+        for id, target in self._targets.items():
+            ours.send({"add": id, **target})
         return ours
 
     def _become_balancer(self, ours: Line, theirs: Line) -> None:
@@ -73,9 +73,9 @@ class Front:
         finally:
             os._exit(code)
 
-    def add(self, id: int, path: str, slots: int) -> None:
-        self._targets[id] = (path, slots)
-        self._send({"add": id, "path": path, "slots": slots})
+    def add(self, id: int, path: str, slots: int, is_loop: bool) -> None:
+        target = self._targets[id] = {"path": path, "slots": slots, "loop": is_loop}
+        self._send({"add": id, **target})
 
     def remove(self, id: int) -> bool:
         """Have no more requests given to a worker. False: nobody gives it any."""

@@ -233,8 +233,8 @@ class Supervisor:
         handle.is_ready = True
         if self._front is not None:
             colour = "sync" if self.interface == "wsgi" else "async"
-            count = slots(self.config, self.engine, colour) or self.config.worker_concurrency
-            self._front.add(handle.id, handle.path, count)
+            count = slots(self.config, self.engine, colour)
+            self._front.add(handle.id, handle.path, count or self.config.worker_concurrency, is_loop=not count)
         self._decide(p.Ready(handle.id))
 
     def _recycle(self, handle: Handle, why: str) -> None:
