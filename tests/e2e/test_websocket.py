@@ -21,8 +21,8 @@ from frames import CLOSE, HANDSHAKE, PING, PONG, TEXT, Frame, RawSocket, close, 
 from serving import PATIENCE, Server, Start, request_bytes, wait_until
 
 ASGI, WSGI = "sockets:asgi", "sockets:wsgi"
-PAIRS = [(ASGI, engine) for engine in ("asyncio", "uvloop", "threads", "sync")]
-PAIRS += [(WSGI, engine) for engine in ("threads", "gevent", "asyncio")]
+PAIRS = [(ASGI, engine) for engine in ("asyncio", "uvloop", "threads", "sync", "trio", "curio", "twisted")]
+PAIRS += [(WSGI, engine) for engine in ("threads", "gevent", "asyncio", "twisted")]
 every_pair = pytest.mark.parametrize(
     ("app", "engine"), PAIRS, ids=[f"{app.partition(':')[2]}-{engine}" for app, engine in PAIRS]
 )
