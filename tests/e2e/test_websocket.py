@@ -410,8 +410,9 @@ def test_a_client_that_does_not_answer_the_leave_is_cut_off(own_server: Start) -
         assert server.wait() == 0
 
 
-def test_a_worker_that_is_replaced_says_so(own_server: Start) -> None:
-    server = own_server(ASGI, "asyncio", "--workers", "2", "--balance", "kernel")
+@pytest.mark.parametrize(("app", "engine", "balance"), [(ASGI, "asyncio", "kernel"), (WSGI, "threads", "request")])
+def test_a_worker_that_is_replaced_says_so(app: str, engine: str, balance: str, own_server: Start) -> None:
+    server = own_server(app, engine, "--workers", "2", "--balance", balance)
     with opened(server, "/echo") as client, opened(server, "/echo") as other:
         server.process.send_signal(signal.SIGHUP)
         assert ended(client) == (1012, "")
@@ -419,7 +420,9 @@ def test_a_worker_that_is_replaced_says_so(own_server: Start) -> None:
         with opened(server, "/echo") as late:
             late.send("to a new worker")
             assert late.recv(timeout=PATIENCE) == "to a new worker"
-    assert server.stop() == 0
+            server.process.send_signal(signal.SIGTERM)
+            assert ended(late) == (1001, "")
+    assert server.wait() == 0
 
 
 # ---- beside HTTP ----
