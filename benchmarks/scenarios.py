@@ -14,6 +14,7 @@ from servers import (
     GRANIAN_ASGI_2,
     GRANIAN_ASGI_4,
     GRANIAN_RUST_TASKS,
+    GRANIAN_SOCKETS,
     GRANIAN_WSGI,
     GRANIAN_WSGI_8,
     GUNICORN_GEVENT,
@@ -30,10 +31,12 @@ from servers import (
     THREADS_2,
     UVICORN_2,
     UVICORN_4,
+    UVICORN_SOCKETS,
     UVICORN_UVLOOP,
     UVLOOP,
     UVLOOP_2,
     UVLOOP_4,
+    UVLOOP_SOCKETS,
     Server,
 )
 
@@ -45,13 +48,13 @@ IDLE_CONNECTIONS = 10_000
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk does; or, with a rate, what open_loop.py does."""
+    """What wrk does; with a rate, what open_loop.py does; with the head "websocket", what echoes.py does."""
 
     name: str
     title: str
     app: str
     clients: int
-    head: str  # "wrk", "browser" or "changing": see browser.lua
+    head: str  # "wrk", "browser" or "changing" (see browser.lua), or "websocket"
     in_slices: bool = True  # in turns of a second, against a core whose speed varies
     rate: float = 0.0  # requests a second, whether or not those before have been answered
 
@@ -105,7 +108,8 @@ MIXED = Load(
     in_slices=False,
     rate=round(0.6 * MIXED_CAPACITY),
 )
-LOADS = (*HELLOS, WAITS, PROCESSES, MIXED)
+ECHOES = Load("websocket", "WebSocket: 64 bytes and their echo", "echo", CLIENTS, "websocket")
+LOADS = (*HELLOS, WAITS, ECHOES, PROCESSES, MIXED)
 
 GROUPS = (
     Group("sync", (SYNC, GUNICORN_SYNC, GRANIAN_WSGI), HELLOS),
@@ -113,6 +117,7 @@ GROUPS = (
     Group("gevent", (GEVENT, GUNICORN_GEVENT, MEINHELD), HELLOS),
     Group("asgi", (UVLOOP, ASYNCIO, UVICORN_UVLOOP, GRANIAN_ASGI, GRANIAN_RUST_TASKS), HELLOS),
     Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
+    Group("websocket", (UVLOOP_SOCKETS, UVICORN_SOCKETS, GRANIAN_SOCKETS), (ECHOES,)),
     Group("processes, sync", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
     Group("processes, threads", (THREADS_2, GUNICORN_GTHREAD_2), (PROCESSES,)),
     Group("processes, hybrid", (UVLOOP_2, UVICORN_2, GRANIAN_ASGI_2), (PROCESSES,)),
@@ -158,6 +163,8 @@ def targets() -> Iterable[Target]:
     for ours in (GEVENT, UVLOOP):
         yield Target(WAITS.name, "rate", ours, IDEAL_RATE, 0.85, is_minimum=True)
         yield Target(WAITS.name, "p99_ms", ours, 90.0, 1.0, is_minimum=False)
+    yield Target(ECHOES.name, "rate", UVLOOP_SOCKETS, UVICORN_SOCKETS, 1.2, is_minimum=True)
+    yield Target(ECHOES.name, "rate", UVLOOP_SOCKETS, GRANIAN_SOCKETS, 1.0, is_minimum=True)
     for ours, beside, bound in (
         (SYNC_4, GUNICORN_SYNC_4, 4.0),
         (SYNC_4, NGINX_GUNICORN_4, 5.0),

@@ -86,6 +86,20 @@ GRANIAN_RUST_TASKS = Server(
 )
 UVICORN_UVLOOP = Server("uvicorn", "asgi", f"{UVICORN} --loop uvloop", ("uvicorn", "uvloop", "httptools"))
 
+# With WebSockets, on which Granian's and uvicorn's other rows spend nothing.
+UVICORN_SOCKETS = Server(
+    "uvicorn, websockets",
+    "asgi",
+    f"{UVICORN} --loop uvloop --ws websockets-sansio",
+    ("uvicorn", "uvloop", "httptools", "websockets"),
+)
+GRANIAN_SOCKETS = Server(
+    "Granian ASGI, WebSocket", "asgi", GRANIAN_ASGI.command.replace(" --no-ws", ""), ("granian", "uvloop")
+)
+UVLOOP_SOCKETS = replace(
+    UVLOOP, name="eitherway uvloop, WebSocket", distributions=(*UVLOOP.distributions, "websockets")
+)
+
 # Several worker processes. The scripts stand beside this file, which is on Python's path.
 NGINX_GUNICORN = Server(
     "nginx + gunicorn sync",

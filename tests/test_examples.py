@@ -24,6 +24,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -350,6 +352,31 @@ def test_example(example: Example, engine: str, tmp_path: Path) -> None:
     assert served.process.returncode == 0, served.said()
     assert "ClientDisconnect" not in served.said()  # a client that leaves is no fault of the application's
     example.after(served)
+
+
+@pytest.mark.parametrize("engine", ["threads", "gevent"])
+def test_the_chat(engine: str, tmp_path: Path) -> None:
+    needs("flask_chat:app", engine)
+    with serving("flask_chat:app", engine, tmp_path) as served:
+        room = served.url.replace("http", "ws") + "/rooms/tea"
+        with connect(f"{room}?name=Ada") as ada, connect(f"{room}?name=Bob") as bob:
+            ada.send("Good tea. <3")
+            line = {"name": "Ada", "text": "Good tea. <3"}
+            assert [json.loads(member.recv(20)) for member in (ada, bob)] == [line, line]
+            assert httpx.get(f"{served.url}/rooms").json() == {"tea": 2}
+            with connect(f"{room}?name=Carl") as carl:
+                assert json.loads(carl.recv(20)) == line, "newcomers see what was said"
+                carl.send(b"\0")
+                with pytest.raises(ConnectionClosed) as caught:
+                    carl.recv(20)
+                assert caught.value.rcvd is not None
+                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1003, "text only")
+        with pytest.raises(InvalidStatus) as refused:
+            connect(room)
+        assert refused.value.response.status_code == 400
+        wait_until(lambda: httpx.get(f"{served.url}/rooms").json() == {"tea": 0}, served.said, 20)
+        assert "<title>Chat</title>" in httpx.get(served.url).text
+    assert served.process.returncode == 0, served.said()
 
 
 # The twins.

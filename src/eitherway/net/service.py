@@ -208,15 +208,19 @@ class Service:
         self.draining = True
         for exchange in list(self.running):
             exchange.keep_alive = False
-        self.sessions.go_away(SERVICE_RESTART)
+        self.take_leave(final=False)
 
     def drain(self) -> None:
         """From now on every answer is its connection's last; idle connections are closed, unless a request is there."""
-        self.sessions.go_away(GOING_AWAY)
+        self.take_leave(final=True)
         self.retire()
         self.closing = True
         for connection in list(self.connections):
             connection.drain()
+
+    def take_leave(self, final: bool) -> None:
+        """Close the WebSockets, those that still come too: nobody serves on (`final`), or another takes our place."""
+        self.sessions.go_away(GOING_AWAY if final else SERVICE_RESTART)
 
     @property
     def busy(self) -> bool:

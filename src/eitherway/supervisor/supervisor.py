@@ -132,6 +132,7 @@ class Supervisor:
         self._close_sockets()
         if self._front is not None and self._front.pid:
             self._front.drain()  # the workers follow when it has ended
+            self.workers.take_leave(list(self.workers.handles), final=True)
         else:
             self._decide(p.Stop())
 
@@ -189,6 +190,7 @@ class Supervisor:
         self._close_sockets()
         if self._front is not None and self._front.pid:
             self._front.drain(final=False)
+            self.workers.take_leave(list(self.workers.handles), final=False)
         else:
             self._decide(p.Retire())
 
@@ -314,6 +316,8 @@ class Supervisor:
                     # The balancer says when it has nothing left there.
                     if final or self._front is None or not self._front.remove(id):
                         self.workers.drain(id, final)
+                    else:
+                        self.workers.take_leave([id], final)
                 case p.Kill(id):
                     self.workers.kill(id)
                 case p.BackOff(delay):
