@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import threading
 import time
 from typing import Any
+
+from loops import Event, sleep
 
 hoard: list[bytes] = []
 
@@ -71,11 +72,11 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
     elif path == "/hang":
         await never()
     elif path == "/sleep":
-        await asyncio.sleep(float(query))
+        await sleep(float(query))
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 async def never() -> None:
-    await asyncio.Event().wait()
+    await Event().wait()
