@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from engines_wsgi import Counter
-from loops import Event, sleep
+from loops import event, happen, sleep
 from notes import note
 
 BLOCK = b"x" * 65536
 counters: defaultdict[str, Counter] = defaultdict(Counter)
-events: defaultdict[str, Event] = defaultdict(Event)
+events: defaultdict[str, Any] = defaultdict(event)
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
@@ -34,7 +34,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Callable[[dict[str, Any
         with counter.entered():
             await events[key].wait()
     elif kind == "/open":
-        await events[key].set()
+        await happen(events[key])
     elif kind == "/blocked":  # a call that blocks its thread, as it should not
         with counter.entered():
             while not Path(asked["gate"]).exists():  # noqa: ASYNC240

@@ -24,34 +24,24 @@ async def sleep(seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-class Event:
-    """Made before it is known which library it is for."""
+def event() -> Any:
+    """The library's own; to be set with `happen`."""
+    library = current_async_library()
+    if library == "trio":
+        import trio
 
-    def __init__(self) -> None:
-        self._event: Any = None
+        return trio.Event()
+    if library == "curio":
+        import curio
 
-    def _made(self) -> Any:
-        if self._event is None:
-            library = current_async_library()
-            if library == "trio":
-                import trio
+        return curio.Event()
+    return asyncio.Event()
 
-                self._event = trio.Event()
-            elif library == "curio":
-                import curio
 
-                self._event = curio.Event()
-            else:
-                self._event = asyncio.Event()
-        return self._event
-
-    async def set(self) -> None:
-        done = self._made().set()
-        if done is not None:  # Curio's is awaited
-            await done
-
-    async def wait(self) -> None:
-        await self._made().wait()
+async def happen(event: Any) -> None:
+    done = event.set()
+    if done is not None:  # Curio's is awaited
+        await done
 
 
 def cancelled() -> type[BaseException]:

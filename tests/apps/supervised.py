@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from loops import Event, sleep
+from loops import event, sleep
 
 hoard: list[bytes] = []
 
@@ -79,4 +79,4 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def never() -> None:
-    await Event().wait()
+    await event().wait()

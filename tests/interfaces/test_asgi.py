@@ -15,13 +15,24 @@ from uuid import uuid4
 import h11
 import pytest
 
-from serving import ASGI_ENGINES, ASYNCIO_ENGINES, PATIENCE, Client, Server, Start, chunked, request_bytes, wait_until
+from serving import (
+    ASGI_ENGINES,
+    ASGI_KINDS,
+    ASYNCIO_ENGINES,
+    PATIENCE,
+    Client,
+    Server,
+    Start,
+    chunked,
+    request_bytes,
+    wait_until,
+)
 
 APP = "asgi_routes:app"
 BLOCK = bytes(range(256)) * 256
 
 
-@pytest.fixture(params=ASGI_ENGINES)
+@pytest.fixture(params=ASGI_KINDS)
 def server(request: pytest.FixtureRequest, shared_server: Start) -> Server:
     return shared_server(APP, request.param)
 

@@ -22,6 +22,7 @@ from supervising import (
     workers,
 )
 
+import serving
 from load import Load
 from serving import Server, wait_until
 
@@ -31,6 +32,7 @@ ENGINES = (
     ("supervised:app", "gevent"),
     ("supervised:asgi", "uvloop"),
 )
+OTHER_LOOPS = tuple(("supervised:asgi", engine) for engine in ("twisted", *serving.OTHER_LOOPS))
 
 
 # ---- start and end ----
@@ -308,7 +310,8 @@ def test_workers_are_forked_from_what_was_imported_once(supervised: StartSupervi
     app = tmp_path / "preloaded.py"
     source = (Path(__file__).parent.parent / "apps" / "supervised.py").read_text()
     app.write_text(source + "\nprint('imported', flush=True)\n")
-    server = supervised("preloaded:app", "threads", 2, "--chdir", str(tmp_path), "--preload")
+    apps = str(Path(__file__).parent.parent / "apps")
+    server = supervised("preloaded:app", "threads", 2, "--chdir", str(tmp_path), "--pythonpath", apps, "--preload")
     before = set(workers(server).values())
     with Load(server) as load:
         run = eitherway("reload", "--control-socket", control(server))
@@ -356,7 +359,7 @@ def test_a_stuck_sync_worker_is_replaced_with_its_stack_in_the_log(supervised: S
     wait_for_workers(server, 2)
 
 
-@pytest.mark.parametrize(("app", "engine"), [*ENGINES[1:], ("supervised:asgi", "asyncio")])
+@pytest.mark.parametrize(("app", "engine"), [*ENGINES[1:], ("supervised:asgi", "asyncio"), *OTHER_LOOPS])
 def test_a_stuck_request_is_ended_and_its_worker_goes_on(supervised: StartSupervised, app: str, engine: str) -> None:
     server = supervised(app, engine, 1, "--timeout", "500ms")
     before = workers(server)
