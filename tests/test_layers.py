@@ -51,6 +51,7 @@ LIBRARIES = {
     "curio": {"engines/curio.py"},
     "twisted": {"engines/twisted.py"},
     "uvloop": {"lab/switching.py"},
+    "websockets": {"http/websocket.py"},
 }
 
 LONGEST_FILE = 400  # lines

@@ -145,11 +145,12 @@ def _join(name: str, application: Any, engine: Engine, config: Config, service: 
     if name == "asgi":
         from eitherway.interfaces.asgi import ASGIInterface
 
-        interface: Interface = ASGIInterface(application, config, service.ended)
+        interface: Interface = ASGIInterface(application, config, service.ended, service.sessions)
     else:
         from eitherway.interfaces.wsgi import WSGIInterface
 
-        interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread)
+        sessions = service.sessions if engine.concurrent else None
+        interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread, sessions=sessions)
     interface.suspend = engine.suspend
     return interface
 

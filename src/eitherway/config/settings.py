@@ -24,6 +24,7 @@ LISTENING = "Listening"
 LOGGING = "Logging"
 LIMITS = "Limits"
 TIMEOUTS = "Timeouts"
+WEBSOCKET = "WebSocket"
 PROXY = "Behind a proxy"
 
 ADDRESS = Check(
@@ -241,6 +242,31 @@ class Config:
         unit="s",
         check=time_between(0, 24 * HOUR),
     )
+
+    ws_max_size: int = setting(
+        16 * MIB,
+        WEBSOCKET,
+        "Largest message of a client (else it is closed with 1009); 0: any.",
+        unit="bytes",
+        check=size_between(0, GIB),
+    )
+    ws_max_queue: int = setting(
+        32,
+        WEBSOCKET,
+        "Messages of a client that are read ahead of the application.",
+        check=between(1, 10_000),
+    )
+    ws_ping_interval: float = setting(
+        20.0, WEBSOCKET, "Ping every client so often; 0: never.", unit="s", check=time_between(0, 24 * HOUR)
+    )
+    ws_ping_timeout: float = setting(
+        20.0,
+        WEBSOCKET,
+        "Time a client may take to answer a ping; 0: any.",
+        unit="s",
+        check=time_between(0, 24 * HOUR),
+    )
+    ws_per_message_deflate: bool = setting(True, WEBSOCKET, "Compress messages where the client can.")
 
     root_path: str = setting("", PROXY, "The path that the application is mounted at.", metavar="PATH", check=MOUNT)
     forwarded_allow_ips: tuple[str, ...] = setting(

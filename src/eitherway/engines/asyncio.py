@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick
+from eitherway.engines.base import Engine, Parkable, Tick
 from eitherway.engines.beside import ThreadsBeside
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
@@ -44,13 +44,13 @@ class AsyncioEngine(Engine):
         # Directly, not by the loop's factory: the exchange keeps the task. With a name, or asyncio makes one up.
         exchange.task = _Task(self._call(exchange), loop=self._loop, name=exchange.line.uri)
 
-    async def suspend(self, exchange: Exchange, direction: int) -> None:
+    async def suspend(self, parked: Parkable, direction: int) -> None:
         future = self._loop.create_future()
-        if exchange.park(direction, lambda: settle(future)):
+        if parked.park(direction, lambda: settle(future)):
             try:
                 await future
             except asyncio.CancelledError:
-                exchange.unpark(direction)
+                parked.unpark(direction)
                 raise
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:

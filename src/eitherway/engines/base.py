@@ -1,7 +1,7 @@
 """What an engine is: one concurrency model, as the three verbs spawn, suspend and resume, and a loop that watches
 the poller. Everything else about serving is the same in every model and lives elsewhere.
 
-`resume` has no method of its own: it is the callable that `suspend` gives to `Exchange.park`.
+`resume` has no method of its own: it is the callable that `suspend` gives to `park`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 from eitherway.config import Config
+from eitherway.http.channel import Parkable as Parkable
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 from eitherway.net.poller import Poller
@@ -28,9 +29,11 @@ class Engine(ABC):
     """Runs the exchanges of one worker.
 
     `collects_bodies`: small request bodies are to be read before an exchange is spawned, because a task is dear here.
+    `concurrent`: others run while a request waits, so that one may stay for as long as it likes.
     """
 
     collects_bodies = True
+    concurrent = True
     multithread = False
 
     def __init__(self, config: Config, poller: Poller) -> None:
@@ -42,8 +45,12 @@ class Engine(ABC):
         """Begin the task of an exchange. Called by whoever turns the poller; must not block."""
 
     @abstractmethod
-    def suspend(self, exchange: Exchange, direction: int) -> Any:
-        """Let others run until the exchange can go on in `direction`. In a task only; a coroutine in async engines."""
+    def suspend(self, parked: Parkable, direction: int) -> Any:
+        """Let others run until what is waited for (the exchange, or its WebSocket) can go on in `direction`.
+
+        In a task only; a coroutine in async engines. All it may ask of `parked` is `park`, and `unpark` when the task
+        is cancelled.
+        """
 
     @abstractmethod
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:

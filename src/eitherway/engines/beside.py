@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from eitherway.engines.base import Engine, Tick
+from eitherway.engines.base import Engine, Parkable, Tick
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 from eitherway.interfaces.bridge import ThreadPool, suspend_thread
@@ -27,8 +27,8 @@ class ThreadsBeside(Engine):
     def spawn(self, exchange: Exchange) -> None:
         self._pool.spawn(exchange)
 
-    def suspend(self, exchange: Exchange, direction: int) -> Any:
-        suspend_thread(exchange, direction)
+    def suspend(self, parked: Parkable, direction: int) -> Any:
+        suspend_thread(parked, direction)
 
     def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
         return False

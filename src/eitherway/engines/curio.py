@@ -17,7 +17,7 @@ from curio.task import ContextTask
 from curio.traps import _read_wait, _spawn
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick, end_within
+from eitherway.engines.base import Engine, Parkable, Tick, end_within
 from eitherway.engines.beside import ThreadsBeside
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
@@ -39,13 +39,13 @@ class CurioEngine(Engine):
     def spawn(self, exchange: Exchange) -> None:
         self._exchanges.append(exchange)
 
-    async def suspend(self, exchange: Exchange, direction: int) -> None:
+    async def suspend(self, parked: Parkable, direction: int) -> None:
         barrier = SchedBarrier()
-        if exchange.park(direction, partial(self.ask, barrier.wake)):
+        if parked.park(direction, partial(self.ask, barrier.wake)):
             try:
                 await barrier.suspend("CLIENT_WAIT")
             except CancelledError:
-                exchange.unpark(direction)
+                parked.unpark(direction)
                 raise
 
     def ask(self, call: Callable[[], Coroutine[Any, Any, object]]) -> None:

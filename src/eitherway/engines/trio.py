@@ -21,7 +21,7 @@ from trio.lowlevel import (
 )
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick, end_within
+from eitherway.engines.base import Engine, Parkable, Tick, end_within
 from eitherway.engines.beside import ThreadsBeside
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
@@ -55,12 +55,12 @@ class TrioEngine(Engine):
             finally:
                 del self._scopes[exchange]
 
-    async def suspend(self, exchange: Exchange, direction: int) -> None:
+    async def suspend(self, parked: Parkable, direction: int) -> None:
         def abort(raise_cancel: object) -> Abort:
-            exchange.unpark(direction)
+            parked.unpark(direction)
             return Abort.SUCCEEDED
 
-        if exchange.park(direction, partial(reschedule, current_task())):
+        if parked.park(direction, partial(reschedule, current_task())):
             await wait_task_rescheduled(abort)
 
     def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
