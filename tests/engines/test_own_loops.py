@@ -121,6 +121,12 @@ def test_threads_of_wsgi_ask_the_reactor(options: tuple[str, ...], name: str, ow
     [
         ("on_twisted", "twisted", "--reactor epoll", "an ASGI application needs the reactor asyncio"),
         ("on_twisted", "twisted", "--reactor no.such", "--reactor no.such cannot be installed"),
+        (
+            "on_twisted",
+            "twisted",
+            "--reactor poll --loop uvloop:Loop",
+            "--loop is for the reactor asyncio, not for poll",
+        ),
         ("names_the_loop", "asyncio", "--loop no_such:loop", "the loop no_such:loop cannot be imported"),
         ("names_the_loop", "asyncio", "--loop uvloop:nothing", "there is no loop uvloop:nothing"),
         ("names_the_loop", "asyncio", "--loop asyncio:Queue", "makes Queue, which is no asyncio event loop"),

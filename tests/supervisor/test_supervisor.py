@@ -310,8 +310,7 @@ def test_workers_are_forked_from_what_was_imported_once(supervised: StartSupervi
     app = tmp_path / "preloaded.py"
     source = (Path(__file__).parent.parent / "apps" / "supervised.py").read_text()
     app.write_text(source + "\nprint('imported', flush=True)\n")
-    apps = str(Path(__file__).parent.parent / "apps")
-    server = supervised("preloaded:app", "threads", 2, "--chdir", str(tmp_path), "--pythonpath", apps, "--preload")
+    server = supervised("preloaded:app", "threads", 2, "--chdir", str(tmp_path), "--preload")
     before = set(workers(server).values())
     with Load(server) as load:
         run = eitherway("reload", "--control-socket", control(server))
