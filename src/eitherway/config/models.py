@@ -22,8 +22,6 @@ class Model:
     native: tuple[str, ...]
     library: str = ""  # what it needs beyond the base dependencies; the extra has the library's name
     patches: bool = False  # the library's monkey-patching makes the application's blocking calls switch greenlets
-    usual: bool = True  # measured in a comparison unless others are asked for
-    asgi_loop: str = "asyncio"  # whose loop the coroutines of an ASGI application find
     newest_python: tuple[int, int] | None = None  # that the library works on
     prepares: bool = False  # its file has a `prepare(config)`, which runs before the application is imported
     loop: str = ""  # "module:factory" of the asyncio event loop that it runs on, where it is a certain one
@@ -65,16 +63,12 @@ MODELS: Mapping[str, Model] = {
         runs={"sync": "trio:TrioAndThreadsEngine", "async": "trio:TrioEngine"},
         native=("asgi",),
         library="trio",
-        usual=False,
-        asgi_loop="trio",
     ),
     "curio": Model(
         describe="a task on Curio's kernel",
         runs={"sync": "curio:CurioAndThreadsEngine", "async": "curio:CurioEngine"},
         native=("asgi",),
         library="curio",
-        usual=False,
-        asgi_loop="curio",
         newest_python=(3, 11),
     ),
     "twisted": Model(
@@ -82,7 +76,6 @@ MODELS: Mapping[str, Model] = {
         runs={"sync": "twisted:ReactorAndThreadsEngine", "async": "twisted:ReactorEngine"},
         native=("asgi",),
         library="twisted",
-        usual=False,
         prepares=True,
         any_loop=True,
     ),

@@ -97,7 +97,7 @@ class Duration(click.ParamType[float]):
 @click.argument("words", nargs=-1, metavar="[APP] [TARGET]...")
 @click.option("--against", multiple=True, metavar="APP", help="Compare with this application too. Repeatable.")
 @click.option("--workload", metavar="WORK", help="A built-in pair: io:50ms, cpu:5ms, mixed, db or upstream.")
-@click.option("--engines", type=Engines(), default=(), help="These engines. [default: the usual ones]")
+@click.option("--engines", type=Engines(), default=(), help="Only these engines. [default: all]")
 @click.option("--threads", type=Numbers(), default=(), help="Threads to try. [default: 8,64; ASGI: 8]")
 @click.option("--workers", type=Numbers(), default=(1,), help="Numbers of worker processes to try. [default: 1]")
 @click.option("--concurrency", type=Numbers(), default=LADDER, help="Clients at once. [default: 1,10,100]")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from eitherway.config import MODELS
 
 ENGINES = tuple(MODELS)
-USUAL = tuple(name for name, model in MODELS.items() if model.usual)  # measured unless others are asked for
 THREADS = {"wsgi": (8, 64), "asgi": (8,)}  # the axis, unless asked otherwise
 LADDER = (1, 10, 100)
 ROUNDS = 3
@@ -104,7 +103,7 @@ def variants(applications: Sequence[Application], wishes: Wishes) -> tuple[Varia
     return tuple(
         Variant(_name(application, engine, workers, threads, several), application, engine, workers, threads)
         for application in applications
-        for engine in wishes.engines or USUAL
+        for engine in wishes.engines or ENGINES
         if not application.engines or engine in application.engines
         for threads in _threads(application, engine, wishes)
         for workers in wishes.workers

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from time import perf_counter, process_time
 
-from eitherway.config import MODELS, natives
+from eitherway.config import natives
 from eitherway.config.values import parse_duration
 from eitherway.errors import LabError
 from eitherway.lab.apps.work import compute
@@ -102,8 +102,7 @@ def _twins(attribute: str, pool: int = 0, shown: str = "") -> tuple[Application,
             interface,
             label=label,
             pool=pool,
-            # The coroutines of ours use asyncio.
-            engines=tuple(name for name in natives(interface) if MODELS[name].asgi_loop == "asyncio"),
+            engines=natives(interface),
             shown=f"{module}{shown or attribute}",
         )
         for module, interface, label in ((_FLASK, "wsgi", "Flask"), (_FASTAPI, "asgi", "FastAPI"))
