@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from apps import LONG_SECONDS, SHORT_SECONDS, WAIT_SECONDS
 from servers import (
     ASYNCIO,
+    DAPHNE_ASGI,
     GEVENT,
     GRANIAN_ASGI,
     GRANIAN_ASGI_2,
@@ -23,12 +24,17 @@ from servers import (
     GUNICORN_GTHREAD_4,
     GUNICORN_SYNC,
     GUNICORN_SYNC_4,
+    HYPERCORN_TRIO,
     MEINHELD,
     NGINX_GUNICORN_4,
     SYNC,
     SYNC_4,
     THREADS,
     THREADS_2,
+    TRIO,
+    TWISTED_ASGI,
+    TWISTED_WEB,
+    TWISTED_WSGI,
     UVICORN_2,
     UVICORN_4,
     UVICORN_SOCKETS,
@@ -116,6 +122,9 @@ GROUPS = (
     Group("threads", (THREADS, GUNICORN_GTHREAD, GRANIAN_WSGI_8), HELLOS),
     Group("gevent", (GEVENT, GUNICORN_GEVENT, MEINHELD), HELLOS),
     Group("asgi", (UVLOOP, ASYNCIO, UVICORN_UVLOOP, GRANIAN_ASGI, GRANIAN_RUST_TASKS), HELLOS),
+    Group("trio", (TRIO, HYPERCORN_TRIO), (WRK_HEAD,)),
+    Group("twisted, wsgi", (TWISTED_WSGI, TWISTED_WEB), (WRK_HEAD,)),
+    Group("twisted, asgi", (TWISTED_ASGI, DAPHNE_ASGI), (WRK_HEAD,)),
     Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
     Group("websocket", (UVLOOP_SOCKETS, UVICORN_SOCKETS, GRANIAN_SOCKETS), (ECHOES,)),
     Group("processes, sync", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
@@ -160,6 +169,12 @@ def targets() -> Iterable[Target]:
         ):
             yield Target(load.name, "rate", ours, beside, bound, is_minimum=True)
         yield Target(load.name, "p99_ms", THREADS, GRANIAN_WSGI_8, 2.0, is_minimum=False)
+    for ours, beside, bound in (
+        (TRIO, HYPERCORN_TRIO, 6.0),
+        (TWISTED_WSGI, TWISTED_WEB, 3.0),
+        (TWISTED_ASGI, DAPHNE_ASGI, 3.0),
+    ):
+        yield Target(WRK_HEAD.name, "rate", ours, beside, bound, is_minimum=True)
     for ours in (GEVENT, UVLOOP):
         yield Target(WAITS.name, "rate", ours, IDEAL_RATE, 0.85, is_minimum=True)
         yield Target(WAITS.name, "p99_ms", ours, 90.0, 1.0, is_minimum=False)

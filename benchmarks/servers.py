@@ -22,6 +22,8 @@ UVICORN = (
     "{bin}/uvicorn apps:{app} --host {host} --port {port} --workers {workers} --http httptools --interface asgi3"
     " --no-access-log --log-level warning --timeout-keep-alive 75"
 )
+HYPERCORN = "{bin}/hypercorn apps:{app} --bind {host}:{port} --workers {workers} --log-level warning --keep-alive 75"
+DAPHNE = "{bin}/daphne apps:{app} --bind {host} --port {port} --verbosity 0"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ THREADS = ours("threads", "wsgi", "--threads 8")
 GEVENT = ours("gevent", "wsgi", library="gevent")
 ASYNCIO = ours("asyncio", "asgi")
 UVLOOP = ours("uvloop", "asgi", library="uvloop")
+TRIO = ours("trio", "asgi", library="trio")
+TWISTED_WSGI = ours("twisted", "wsgi", "--threads 8", library="twisted")
+TWISTED_ASGI = ours("twisted", "asgi", library="twisted")
 
 GUNICORN_SYNC = Server("gunicorn sync", "wsgi", f"{GUNICORN} --worker-class sync", ("gunicorn",))
 GUNICORN_GTHREAD = Server(
@@ -85,6 +90,14 @@ GRANIAN_RUST_TASKS = Server(
     ("granian", "uvloop"),
 )
 UVICORN_UVLOOP = Server("uvicorn", "asgi", f"{UVICORN} --loop uvloop", ("uvicorn", "uvloop", "httptools"))
+HYPERCORN_TRIO = Server("Hypercorn on Trio", "asgi", f"{HYPERCORN} --worker-class trio", ("hypercorn", "trio"))
+TWISTED_WEB = Server(
+    "twisted.web WSGIResource (8)",
+    "wsgi",
+    "{bin}/python -m twisted_web {host}:{port} apps:{app} 8",
+    ("twisted",),
+)
+DAPHNE_ASGI = Server("daphne", "asgi", DAPHNE, ("daphne", "twisted"))
 
 # With WebSockets, on which Granian's and uvicorn's other rows spend nothing.
 UVICORN_SOCKETS = Server(

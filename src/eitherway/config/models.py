@@ -23,6 +23,7 @@ class Model:
     native: tuple[str, ...]
     library: str = ""  # what it needs beyond the base dependencies; the extra has the library's name
     patches: bool = False  # the library's monkey-patching makes the application's blocking calls switch greenlets
+    newest_python: tuple[int, int] | None = None  # that the library works on
     prepares: bool = False  # its file has a `prepare(config)`, which runs before the application is imported
     loop: str = ""  # "module:factory" of the asyncio event loop that it runs on, where it is a certain one
     any_loop: bool = False  # it runs on any asyncio event loop: the setting `loop` chooses
@@ -85,6 +86,7 @@ MODELS: Mapping[str, Model] = {
         runs={"sync": "curio:CurioAndThreadsEngine", "async": "curio:CurioEngine"},
         native=("asgi",),
         library="curio",
+        newest_python=(3, 11),
     ),
     "twisted": Model(
         describe="a task on Twisted's reactor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +36,12 @@ def prepare(name: str, config: Config) -> None:
     """
     model = MODELS[name]
     library = model.library
+    if model.newest_python is not None and sys.version_info[:2] > model.newest_python:
+        newest = ".".join(map(str, model.newest_python))
+        raise EngineError(
+            f"the engine {name} runs on Python {newest} and older, since {library} does, and this is Python "
+            f"{sys.version_info.major}.{sys.version_info.minor}; use another engine"
+        )
     if library and not _installed(library):
         raise EngineError(
             f'the engine {name} needs {library}, which is not installed; run: pip install "eitherway[{library}]"'

@@ -46,6 +46,8 @@ def prepare(config: Config, new_loop: NewLoop | None) -> None:
         if name and found != _module_of(name):
             raise EngineError(f"--reactor {name}: the application has installed {found} already; leave --reactor out")
         return
+    if config.loop and name not in ("", "asyncio"):
+        raise EngineError(f"--loop is for the reactor asyncio, not for {name}; leave one of the two out")
     _made_by = os.getpid()
     if name in ("", "asyncio"):
         asyncioreactor.install((new_loop or asyncio.new_event_loop)())  # type: ignore[no-untyped-call]
