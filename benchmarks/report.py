@@ -35,6 +35,7 @@ SHORT_NAMES = {
 }
 VERSIONS_SHOWN = (
     "eitherway",
+    "eventlet",
     "gevent",
     "granian",
     "greenlet",

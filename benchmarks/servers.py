@@ -62,6 +62,7 @@ def ours(engine: str, interface: str, options: str = "", library: str = "") -> S
 SYNC = ours("sync", "wsgi")
 THREADS = ours("threads", "wsgi", "--threads 8")
 GEVENT = ours("gevent", "wsgi", library="gevent")
+EVENTLET = ours("eventlet", "wsgi", library="eventlet")
 ASYNCIO = ours("asyncio", "asgi")
 UVLOOP = ours("uvloop", "asgi", library="uvloop")
 TRIO = ours("trio", "asgi", library="trio")
@@ -79,6 +80,8 @@ MEINHELD = Server(
     f"{GUNICORN} --worker-class meinheld.gmeinheld.MeinheldWorker",
     ("meinheld", "gunicorn", "greenlet"),
 )
+# The script stands beside this file, which is on Python's path.
+EVENTLET_WSGI = Server("eventlet.wsgi", "wsgi", "{bin}/python -m own_eventlet {host}:{port} apps:{app}", ("eventlet",))
 GRANIAN_WSGI = Server("Granian WSGI (1)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 1", ("granian",))
 GRANIAN_WSGI_8 = Server("Granian WSGI (8)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 8", ("granian",))
 GRANIAN_ASGI = Server("Granian ASGI", "asgi", f"{GRANIAN} --interface asgi --loop uvloop", ("granian", "uvloop"))

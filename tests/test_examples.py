@@ -29,7 +29,7 @@ from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
-WSGI_ENGINES = ("sync", "threads", "gevent", "asyncio", "uvloop")
+WSGI_ENGINES = ("sync", "threads", "gevent", "eventlet", "asyncio", "uvloop")
 ASGI_ENGINES = ("sync", "threads", "asyncio", "uvloop")
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
@@ -335,7 +335,7 @@ PAIRS = [
 
 def needs(target: str, engine: str) -> None:
     pytest.importorskip(re.split("[:_]", target)[0])
-    if engine in ("gevent", "uvloop"):
+    if engine in ("gevent", "eventlet", "uvloop"):
         pytest.importorskip(engine)
 
 

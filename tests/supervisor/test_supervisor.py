@@ -30,6 +30,7 @@ ENGINES = (
     ("supervised:app", "sync"),
     ("supervised:app", "threads"),
     ("supervised:app", "gevent"),
+    ("supervised:app", "eventlet"),
     ("supervised:asgi", "uvloop"),
 )
 OTHER_LOOPS = tuple(("supervised:asgi", engine) for engine in ("twisted", *serving.OTHER_LOOPS))

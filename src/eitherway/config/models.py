@@ -65,6 +65,17 @@ MODELS: Mapping[str, Model] = {
         library="gevent",
         patches=True,
     ),
+    "eventlet": Model(
+        describe="a greenlet on eventlet's hub",
+        runs={
+            "sync": "eventlet:EventletEngine",
+            "async": "eventlet switches greenlets and cannot run the coroutines of an ASGI application; "
+            "use --engine uvloop or asyncio",
+        },
+        native=("wsgi",),
+        library="eventlet",
+        patches=True,
+    ),
     "asyncio": Model(
         describe="a task on asyncio's loop", runs=_ASYNCIO, native=("asgi", "aiohttp", "tornado"), any_loop=True
     ),

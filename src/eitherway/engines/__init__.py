@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
@@ -95,8 +96,10 @@ def _make_loop(name: str) -> AbstractEventLoop:
 
 
 def _installed(library: str) -> bool:
-    try:
-        import_module(library)
-    except ImportError:
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # eventlet's are about itself, not about anything that its user did here
+        try:
+            import_module(library)
+        except ImportError:
+            return False
     return True
