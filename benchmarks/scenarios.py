@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from apps import LONG_SECONDS, SHORT_SECONDS, WAIT_SECONDS
 from servers import (
+    AIOHTTP,
+    AIOHTTP_OWN,
+    AIOHTTP_OWN_UVLOOP,
+    AIOHTTP_UVLOOP,
     ASYNCIO,
     DAPHNE_ASGI,
     EVENTLET,
@@ -33,8 +37,14 @@ from servers import (
     SYNC_4,
     THREADS,
     THREADS_2,
+    TORNADO,
+    TORNADO_OWN,
+    TORNADO_OWN_UVLOOP,
+    TORNADO_UVLOOP,
     TRIO,
     TWISTED_ASGI,
+    TWISTED_OWN,
+    TWISTED_SITE,
     TWISTED_WEB,
     TWISTED_WSGI,
     UVICORN_2,
@@ -128,6 +138,9 @@ GROUPS = (
     Group("trio", (TRIO, HYPERCORN_TRIO), (WRK_HEAD,)),
     Group("twisted, wsgi", (TWISTED_WSGI, TWISTED_WEB), (WRK_HEAD,)),
     Group("twisted, asgi", (TWISTED_ASGI, DAPHNE_ASGI), (WRK_HEAD,)),
+    Group("native, aiohttp", (AIOHTTP, AIOHTTP_OWN, AIOHTTP_UVLOOP, AIOHTTP_OWN_UVLOOP), (WRK_HEAD,)),
+    Group("native, tornado", (TORNADO, TORNADO_OWN, TORNADO_UVLOOP, TORNADO_OWN_UVLOOP), (WRK_HEAD,)),
+    Group("native, twisted", (TWISTED_SITE, TWISTED_OWN), (WRK_HEAD,)),
     Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
     Group("websocket", (UVLOOP_SOCKETS, UVICORN_SOCKETS, GRANIAN_SOCKETS), (ECHOES,)),
     Group("processes, sync", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
@@ -178,6 +191,11 @@ def targets() -> Iterable[Target]:
         (TRIO, HYPERCORN_TRIO, 6.0),
         (TWISTED_WSGI, TWISTED_WEB, 3.0),
         (TWISTED_ASGI, DAPHNE_ASGI, 3.0),
+        (AIOHTTP, AIOHTTP_OWN, 0.95),
+        (AIOHTTP_UVLOOP, AIOHTTP_OWN, 0.95),
+        (TORNADO, TORNADO_OWN, 0.95),
+        (TORNADO_UVLOOP, TORNADO_OWN, 0.95),
+        (TWISTED_SITE, TWISTED_OWN, 0.95),
     ):
         yield Target(WRK_HEAD.name, "rate", ours, beside, bound, is_minimum=True)
     for ours in (GEVENT, UVLOOP):

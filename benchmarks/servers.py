@@ -102,6 +102,30 @@ TWISTED_WEB = Server(
 )
 DAPHNE_ASGI = Server("daphne", "asgi", DAPHNE, ("daphne", "twisted"))
 
+# Applications that bring a server of their own: native_aiohttp.py and its like have both.
+
+
+def native(framework: str, engine: str) -> Server:
+    """eitherway with such an application."""
+    command = f"{EITHERWAY} --engine {engine}".replace("apps:{app}", f"native_{framework}:app")
+    libraries = (framework, "uvloop") if engine == "uvloop" else (framework,)
+    return Server(f"eitherway {engine}, {framework}", framework, command, ("eitherway", *libraries))
+
+
+def own(framework: str, loop: str = "") -> Server:
+    """The framework's own server."""
+    name = f"{framework}'s own server" + (f", {loop}" if loop else "")
+    command = f"{{bin}}/python -m native_{framework} {{host}}:{{port}} {loop}".strip()
+    return Server(name, framework, command, (framework, *([loop] if loop else [])))
+
+
+AIOHTTP, AIOHTTP_UVLOOP = native("aiohttp", "asyncio"), native("aiohttp", "uvloop")
+TORNADO, TORNADO_UVLOOP = native("tornado", "asyncio"), native("tornado", "uvloop")
+TWISTED_SITE = native("twisted", "twisted")
+AIOHTTP_OWN, AIOHTTP_OWN_UVLOOP = own("aiohttp"), own("aiohttp", "uvloop")
+TORNADO_OWN, TORNADO_OWN_UVLOOP = own("tornado"), own("tornado", "uvloop")
+TWISTED_OWN = own("twisted")
+
 # With WebSockets, on which Granian's and uvicorn's other rows spend nothing.
 UVICORN_SOCKETS = Server(
     "uvicorn, websockets",
