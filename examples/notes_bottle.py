@@ -1,6 +1,8 @@
 """Notes on Bottle, with psycopg and its pool.
 
-eitherway serve notes_bottle:app --chdir examples --engine threads
+    eitherway serve notes_bottle:app --chdir examples --engine threads
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations

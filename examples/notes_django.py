@@ -1,6 +1,8 @@
 """Notes on Django, in a single file, with the ORM and Django's own pool. Through ASGI: notes_django_asgi.py.
 
-eitherway serve notes_django:application --chdir examples --engine gevent
+    eitherway serve notes_django:application --chdir examples --engine gevent
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations

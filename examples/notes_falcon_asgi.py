@@ -1,6 +1,8 @@
 """Notes on Falcon's ASGI side, with psycopg's asynchronous pool. Its WSGI side: notes_falcon_wsgi.py.
 
-eitherway serve notes_falcon_asgi:app --chdir examples --engine asyncio
+    eitherway serve notes_falcon_asgi:app --chdir examples --engine asyncio
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ class Slow:
 
 
 class Echo:
-    """Falcon hands the request around and has no global one. What must be global is a context variable: a task's own."""
+    """Falcon hands the request around and has no global one. What must be global is a context variable, a task's own."""
 
     current: ContextVar[int] = ContextVar("current")
 

@@ -1,6 +1,8 @@
 """Notes on Falcon's WSGI side, with psycopg and its pool. Its ASGI side: notes_falcon_asgi.py.
 
-eitherway serve notes_falcon_wsgi:app --chdir examples --engine threads
+    eitherway serve notes_falcon_wsgi:app --chdir examples --engine threads
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Notes on Flask, with psycopg and its pool.
 
-eitherway serve notes_flask:app --chdir examples --engine gevent
+    eitherway serve notes_flask:app --chdir examples --engine gevent
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Notes on Litestar, with asyncpg and its pool.
 
-eitherway serve notes_litestar:app --chdir examples --engine uvloop
+    eitherway serve notes_litestar:app --chdir examples --engine uvloop
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Notes on Pyramid, with SQLAlchemy and its pool.
 
-eitherway serve "notes_pyramid:create_app()" --chdir examples --engine gevent
+    eitherway serve "notes_pyramid:create_app()" --chdir examples --engine gevent
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Notes on Quart, with asyncpg and its pool.
 
-eitherway serve notes_quart:app --chdir examples --engine uvloop
+    eitherway serve notes_quart:app --chdir examples --engine uvloop
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations

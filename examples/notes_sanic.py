@@ -1,6 +1,8 @@
 """Notes on Sanic, with asyncpg and its pool.
 
-eitherway serve notes_sanic:app --chdir examples --engine uvloop
+    eitherway serve notes_sanic:app --chdir examples --engine uvloop
+
+What it answers stands in notes.py.
 """
 
 from __future__ import annotations
