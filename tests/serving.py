@@ -19,8 +19,8 @@ from typing import Any
 import h11
 
 APPS = Path(__file__).parent / "apps"
-WSGI_ENGINES = ("sync", "threads", "gevent", "asyncio", "uvloop")
-ASGI_ENGINES = ("sync", "threads", "asyncio", "uvloop")
+WSGI_ENGINES = ("sync", "threads", "gevent", "asyncio", "uvloop", "twisted")
+ASGI_ENGINES = ("sync", "threads", "asyncio", "uvloop", "twisted")
 PATIENCE = 20.0  # seconds until a condition that should come true is given up
 
 

@@ -47,7 +47,11 @@ ARROWS: dict[str, set[str]] = {
 LIBRARIES = {
     "gevent": {"engines/gevent.py", "lab/switching.py"},
     "greenlet": {"engines/gevent.py"},
+    "trio": {"engines/trio.py"},
+    "curio": {"engines/curio.py"},
+    "twisted": {"engines/twisted.py"},
     "uvloop": {"lab/switching.py"},
+    "websockets": {"http/websocket.py"},
 }
 
 LONGEST_FILE = 400  # lines

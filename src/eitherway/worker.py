@@ -44,13 +44,12 @@ class Worker:
     def run(self) -> int:
         """Serve; the exit code. Raises StartError."""
         config = self._config
-        if config.engine != "auto":
-            engines.prepare(config.engine)
-        application, interface_name = self._load()
+        application = load(config, self._application)
+        interface_name = detect_interface(application) if config.interface == "auto" else config.interface
         colour = COLOURS[interface_name]
-        self._engine_name = engines.choose(config.engine, colour)
+        self._engine_name = engines.choose(config, colour)
         self._interface_name = interface_name
-        engines.prepare(self._engine_name)
+        engines.prepare(self._engine_name, config)
         self._poller = Poller()
         self._engine = engines.create(self._engine_name, colour, config, self._poller)
         self._service = Service(
@@ -75,14 +74,6 @@ class Worker:
             for listener in self._listeners:
                 listener.stop()
         return 0
-
-    def _load(self) -> tuple[Any, str]:
-        prepare_path(self._config)
-        application = self._application
-        if application is None:
-            application = load_application(self._config.app)
-        interface = self._config.interface
-        return application, detect_interface(application) if interface == "auto" else interface
 
     def _prepare(self, interface: Interface) -> Interface:
         """The last thing before the engine runs."""
@@ -154,13 +145,25 @@ def _join(name: str, application: Any, engine: Engine, config: Config, service: 
     if name == "asgi":
         from eitherway.interfaces.asgi import ASGIInterface
 
-        interface: Interface = ASGIInterface(application, config, service.ended)
+        interface: Interface = ASGIInterface(application, config, service.ended, service.sessions)
     else:
         from eitherway.interfaces.wsgi import WSGIInterface
 
-        interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread)
+        sessions = service.sessions if engine.concurrent else None
+        interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread, sessions=sessions)
     interface.suspend = engine.suspend
     return interface
+
+
+def load(config: Config, application: object) -> Any:
+    """The application, imported when the engine has put itself in place, unless it is there already.
+
+    Raises StartError.
+    """
+    if config.engine != "auto":
+        engines.prepare(config.engine, config)
+    prepare_path(config)
+    return load_application(config.app) if application is None else application
 
 
 def configure_logging(level: str) -> None:

@@ -80,7 +80,10 @@ def _from_environ(environ: dict[str, Any]) -> dict[str, Any]:
 
 
 async def asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-    if scope["type"] != "http":
+    if scope["type"] == "websocket":
+        scope = scope | {"method": "GET", "scheme": "http"}
+        receive, send = await _refuse(receive, send)
+    elif scope["type"] != "http":
         raise NotImplementedError(scope["type"])
     path, query = scope["path"], scope["query_string"].decode()
     target = (scope["raw_path"] + (b"?" + scope["query_string"] if query else b"")).decode()
@@ -105,6 +108,16 @@ async def asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable
         answer = _answer({**_from_scope(scope), "target": target}, body)
     await _start(send, b"application/json", (b"content-length", str(len(answer)).encode()))
     await send({"type": "http.response.body", "body": answer})
+
+
+async def _refuse(receive: Callable[[], Any], send: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """A WebSocket handshake as the request it would be without: receive and send of one."""
+    assert (await receive())["type"] == "websocket.connect"
+
+    async def no_body() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return no_body, lambda message: send({**message, "type": f"websocket.{message['type']}"})
 
 
 async def _start(send: Callable[[Any], Any], kind: bytes, *more: tuple[bytes, bytes]) -> None:

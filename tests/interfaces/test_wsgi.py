@@ -98,7 +98,7 @@ def test_the_environ_says_what_was_asked_and_where(server: Server) -> None:
 
 def test_only_engines_with_threads_say_that_they_have_them(server: Server) -> None:
     multithread = environ_of(server, "/environ")["wsgi.multithread"]
-    assert multithread is (server.engine in {"threads", "asyncio", "uvloop"})
+    assert multithread is (server.engine not in {"sync", "gevent", "eventlet"})
 
 
 def test_fields_become_variables(server: Server) -> None:

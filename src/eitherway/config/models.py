@@ -22,10 +22,14 @@ class Model:
     native: tuple[str, ...]
     library: str = ""  # what it needs beyond the base dependencies; the extra has the library's name
     patches: bool = False  # the library's monkey-patching makes the application's blocking calls switch greenlets
-    loop: str = ""  # "module:factory" of an asyncio event loop; empty: asyncio's own
+    prepares: bool = False  # its file has a `prepare(config)`, which runs before the application is imported
+    loop: str = ""  # "module:factory" of the asyncio event loop that it runs on, where it is a certain one
+    any_loop: bool = False  # it runs on any asyncio event loop: the setting `loop` chooses
 
 
 _ASYNCIO = {"sync": "asyncio:LoopAndThreadsEngine", "async": "asyncio:AsyncioEngine"}
+
+REACTORS = ("asyncio", "epoll", "poll", "select")  # Twisted's own that run on Linux
 
 MODELS: Mapping[str, Model] = {
     "sync": Model(
@@ -49,9 +53,29 @@ MODELS: Mapping[str, Model] = {
         library="gevent",
         patches=True,
     ),
-    "asyncio": Model(describe="a task on asyncio's loop", runs=_ASYNCIO, native=("asgi",)),
+    "asyncio": Model(describe="a task on asyncio's loop", runs=_ASYNCIO, native=("asgi",), any_loop=True),
     "uvloop": Model(
         describe="a task on uvloop", runs=_ASYNCIO, native=("asgi",), library="uvloop", loop="uvloop:new_event_loop"
+    ),
+    "trio": Model(
+        describe="a task on Trio's loop",
+        runs={"sync": "trio:TrioAndThreadsEngine", "async": "trio:TrioEngine"},
+        native=("asgi",),
+        library="trio",
+    ),
+    "curio": Model(
+        describe="a task on Curio's kernel",
+        runs={"sync": "curio:CurioAndThreadsEngine", "async": "curio:CurioEngine"},
+        native=("asgi",),
+        library="curio",
+    ),
+    "twisted": Model(
+        describe="a task on Twisted's reactor",
+        runs={"sync": "twisted:ReactorAndThreadsEngine", "async": "twisted:ReactorEngine"},
+        native=("asgi",),
+        library="twisted",
+        prepares=True,
+        any_loop=True,
     ),
 }
 

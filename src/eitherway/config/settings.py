@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from eitherway.config.declare import Check, Setting, between, readable, setting, size_between, time_between
-from eitherway.config.models import MODELS
+from eitherway.config.models import MODELS, REACTORS
 from eitherway.config.values import GIB, KIB, MIB, parse_bind, parse_network
 
 HOUR = 3600.0  # seconds
@@ -24,6 +24,7 @@ LISTENING = "Listening"
 LOGGING = "Logging"
 LIMITS = "Limits"
 TIMEOUTS = "Timeouts"
+WEBSOCKET = "WebSocket"
 PROXY = "Behind a proxy"
 
 ADDRESS = Check(
@@ -39,8 +40,21 @@ MOUNT = Check(
     lambda text: not text or (text.startswith("/") and not text.endswith("/")),
     True,
 )
+FACTORY = Check(
+    'empty, or "module:factory", such as rloop:new_event_loop', lambda text: not text or _is_factory(text), True
+)
+REACTOR = Check(
+    f"empty, {', '.join(REACTORS)}, or the name of a module with a function install",
+    lambda text: not text or text in REACTORS or "." in text,
+    True,
+)
 MANY = between(1, 10_000_000)
 PATIENCE = time_between(0.001, 24 * HOUR)
+
+
+def _is_factory(text: str) -> bool:
+    module, _, attribute = text.partition(":")
+    return all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +83,24 @@ class Config:
         "How requests wait; auto is threads for WSGI, uvloop or else asyncio for ASGI.",
         choices=("auto", *MODELS),
     )
+    loop: str = setting(
+        "",
+        ENGINE,
+        'The asyncio event loop of the engines asyncio and twisted: "module:factory"; empty: asyncio\'s own.',
+        metavar="FACTORY",
+        check=FACTORY,
+    )
+    reactor: str = setting(
+        "",
+        ENGINE,
+        "The reactor of the engine twisted; empty: the one that is installed already, or asyncio.",
+        metavar="NAME",
+        check=REACTOR,
+    )
     threads: int = setting(
         8,
         ENGINE,
-        "Worker threads, on engine threads, and for WSGI on asyncio and uvloop.",
+        "Worker threads, on engine threads, and for WSGI on the engines that are a loop.",
         check=between(1, 1024),
     )
 
@@ -214,6 +242,31 @@ class Config:
         unit="s",
         check=time_between(0, 24 * HOUR),
     )
+
+    ws_max_size: int = setting(
+        16 * MIB,
+        WEBSOCKET,
+        "Largest message of a client (else it is closed with 1009); 0: any.",
+        unit="bytes",
+        check=size_between(0, GIB),
+    )
+    ws_max_queue: int = setting(
+        32,
+        WEBSOCKET,
+        "Messages of a client that are read ahead of the application.",
+        check=between(1, 10_000),
+    )
+    ws_ping_interval: float = setting(
+        20.0, WEBSOCKET, "Ping every client so often; 0: never.", unit="s", check=time_between(0, 24 * HOUR)
+    )
+    ws_ping_timeout: float = setting(
+        20.0,
+        WEBSOCKET,
+        "Time a client may take to answer a ping; 0: any.",
+        unit="s",
+        check=time_between(0, 24 * HOUR),
+    )
+    ws_per_message_deflate: bool = setting(True, WEBSOCKET, "Compress messages where the client can.")
 
     root_path: str = setting("", PROXY, "The path that the application is mounted at.", metavar="PATH", check=MOUNT)
     forwarded_allow_ips: tuple[str, ...] = setting(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eitherway.config import MODELS, Config
 from eitherway.errors import EngineError
@@ -13,17 +16,17 @@ if TYPE_CHECKING:
     from eitherway.net.poller import Poller
 
 
-def choose(name: str, colour: str) -> str:
+def choose(config: Config, colour: str) -> str:
     """The engine's name, with "auto" resolved: threads for sync, uvloop or asyncio for async applications."""
-    if name != "auto":
-        return name
+    if config.engine != "auto":
+        return config.engine
     if colour == "sync":
         return "threads"
-    return "uvloop" if _installed("uvloop") else "asyncio"
+    return "uvloop" if not config.loop and _installed("uvloop") else "asyncio"
 
 
-def prepare(name: str) -> None:
-    """What must happen before the application is imported: the library is there, and has patched what it patches.
+def prepare(name: str, config: Config) -> None:
+    """What must happen before the application is imported: the library is there, and has put itself in place.
 
     Raises EngineError.
     """
@@ -35,23 +38,50 @@ def prepare(name: str) -> None:
         )
     if model.patches:
         import_module(f"eitherway.engines.{name}").patch()
+    if model.prepares:
+        import_module(f"eitherway.engines.{name}").prepare(config, _new_loop(name, config))
 
 
 def create(name: str, colour: str, config: Config, poller: Poller) -> Engine:
     """The engine that runs interfaces of `colour`. Raises EngineError where there is none."""
-    model = MODELS[name]
-    entry = model.runs[colour]
+    entry = MODELS[name].runs[colour]
     module, _, attribute = entry.partition(":")
     if not attribute:
         raise EngineError(f"the engine {name} cannot run this application: {entry}")
     engine_class = getattr(import_module(f"eitherway.engines.{module}"), attribute)
-    engine: Engine
-    if model.loop:
-        module, _, factory = model.loop.partition(":")
-        engine = engine_class(config, poller, getattr(import_module(module), factory))
-    else:
-        engine = engine_class(config, poller)
+    new_loop = _new_loop(name, config)
+    engine: Engine = engine_class(config, poller, new_loop) if new_loop else engine_class(config, poller)
     return engine
+
+
+def _new_loop(name: str, config: Config) -> Callable[[], AbstractEventLoop] | None:
+    """What makes the event loop of an engine that is to run on a certain one. Raises EngineError."""
+    model = MODELS[name]
+    if not config.loop:
+        return partial(_make_loop, model.loop) if model.loop else None
+    if not model.any_loop:
+        able = " and ".join(each for each, model in MODELS.items() if model.any_loop)
+        raise EngineError(f"--loop is for the engines {able}, not for {name}; leave it out")
+    return partial(_make_loop, config.loop)
+
+
+def _make_loop(name: str) -> AbstractEventLoop:
+    """Call the factory "module:name". Raises EngineError."""
+    module, _, attribute = name.partition(":")
+    try:
+        factory: Any = import_module(module)
+        for part in attribute.split("."):
+            factory = getattr(factory, part)
+        loop = factory()
+    except ImportError as error:
+        raise EngineError(f"the loop {name} cannot be imported: {error}; is it installed?") from None
+    except AttributeError as error:
+        raise EngineError(f"there is no loop {name}: {error}") from None
+    except Exception as error:
+        raise EngineError(f"the loop {name} cannot be made: {type(error).__name__}: {error}") from None
+    if not isinstance(loop, AbstractEventLoop):
+        raise EngineError(f"{name} makes {type(loop).__name__}, which is no asyncio event loop")
+    return loop
 
 
 def _installed(library: str) -> bool:

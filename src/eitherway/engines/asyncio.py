@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick
+from eitherway.engines.base import Engine, Parkable, Tick
+from eitherway.engines.beside import ThreadsBeside
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import AsyncioLoop, ThreadPool, end_loop, keep_tasks, settle, suspend_thread
+from eitherway.interfaces.bridge import AsyncioLoop, end_loop, keep_tasks, settle, time_out_task
 from eitherway.net.poller import Poller
 
 # From Python 3.12 on a task can begin at once: one that never waits then costs the loop nothing.
@@ -37,37 +38,44 @@ class AsyncioEngine(Engine):
         super().__init__(config, poller)
         self._loop = new_loop()
         self._call: Callable[[Exchange], Any]
-        self._stopping = False
+        self._stopped = asyncio.Event()
 
     def spawn(self, exchange: Exchange) -> None:
         # Directly, not by the loop's factory: the exchange keeps the task. With a name, or asyncio makes one up.
         exchange.task = _Task(self._call(exchange), loop=self._loop, name=exchange.line.uri)
 
-    async def suspend(self, exchange: Exchange, direction: int) -> None:
+    async def suspend(self, parked: Parkable, direction: int) -> None:
         future = self._loop.create_future()
-        if exchange.park(direction, lambda: settle(future)):
+        if parked.park(direction, lambda: settle(future)):
             try:
                 await future
             except asyncio.CancelledError:
-                exchange.unpark(direction)
+                parked.unpark(direction)
                 raise
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
-        loop = self._loop
         self._call = interface
-        keep_tasks(loop)
-        asyncio.set_event_loop(loop)
+        keep_tasks(self._loop)
+        asyncio.set_event_loop(self._loop)
         try:
-            loop.run_until_complete(interface.startup(AsyncioLoop()))
-            loop.add_reader(self.poller.fileno(), self.poller.turn, 0)
-            started()
-            self._keep_ticking(tick)
-            loop.run_forever()
-            self._ticking.cancel()
-            loop.remove_reader(self.poller.fileno())
-            loop.run_until_complete(interface.shutdown())
+            self._turn(self._serve(interface, started, tick))
         finally:
             self._end()
+
+    def _turn(self, serving: Coroutine[Any, Any, None]) -> None:
+        """Have the loop run until `serving` has ended."""
+        self._loop.run_until_complete(serving)
+
+    async def _serve(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
+        loop = self._loop
+        await interface.startup(AsyncioLoop())
+        loop.add_reader(self.poller.fileno(), self.poller.turn, 0)
+        started()
+        self._keep_ticking(tick)
+        await self._stopped.wait()
+        self._ticking.cancel()
+        loop.remove_reader(self.poller.fileno())
+        await interface.shutdown()
 
     def _keep_ticking(self, tick: Tick) -> None:
         self._ticking = self._loop.call_later(tick(), self._keep_ticking, tick)
@@ -75,10 +83,11 @@ class AsyncioEngine(Engine):
     def _end(self) -> None:
         end_loop(self._loop)
 
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        return time_out_task(exchange, answer)
+
     def stop(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopped.set)
 
 
 class OneAtATimeEngine(AsyncioEngine):
@@ -102,22 +111,5 @@ class OneAtATimeEngine(AsyncioEngine):
             self._current.add_done_callback(self._start_next)
 
 
-class LoopAndThreadsEngine(AsyncioEngine):
-    """asyncio, for WSGI: the loop serves the sockets, a pool of threads runs the requests."""
-
-    collects_bodies = True
-    multithread = True
-
-    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
-        self._pool = ThreadPool(interface, self.config.threads)
-        super().run(interface, started, tick)
-
-    def spawn(self, exchange: Exchange) -> None:
-        self._pool.spawn(exchange)
-
-    def suspend(self, exchange: Exchange, direction: int) -> None:  # type: ignore[override]
-        suspend_thread(exchange, direction)
-
-    def _end(self) -> None:
-        self._pool.stop()
-        super()._end()
+class LoopAndThreadsEngine(ThreadsBeside, AsyncioEngine):
+    """asyncio, for WSGI."""

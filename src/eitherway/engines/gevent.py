@@ -15,7 +15,7 @@ from gevent.hub import Waiter
 from greenlet import getcurrent, greenlet
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick
+from eitherway.engines.base import Engine, Parkable, Tick
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 from eitherway.net.poller import Poller
@@ -53,15 +53,19 @@ class GeventEngine(Engine):
             idle.append(task)
             exchange = switch()
 
-    def suspend(self, exchange: Exchange, direction: int) -> None:
+    def suspend(self, parked: Parkable, direction: int) -> None:
         # gevent's own waiter: a resume that comes when a gevent.Timeout has ended the wait goes nowhere.
         waiter = Waiter(self._hub)
-        if exchange.park(direction, partial(self._hub.loop.run_callback, waiter.switch, None)):
+        if parked.park(direction, partial(self._hub.loop.run_callback, waiter.switch, None)):
             try:
                 waiter.get()
             except BaseException:
-                exchange.unpark(direction)
+                parked.unpark(direction)
                 raise
+
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        answer(exchange)  # in the hub, while the greenlet waits; it finds the connection closed when it goes on
+        return True
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         self._call = interface

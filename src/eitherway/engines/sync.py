@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Callable
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick, Ticker
+from eitherway.engines.base import Engine, Parkable, Tick, Ticker
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 from eitherway.net.poller import Poller
 
 
 class SyncEngine(Engine):
+    concurrent = False
+
     def __init__(self, config: Config, poller: Poller) -> None:
         super().__init__(config, poller)
         self._queue: deque[Exchange] = deque()
@@ -25,9 +27,9 @@ class SyncEngine(Engine):
     def spawn(self, exchange: Exchange) -> None:
         self._queue.append(exchange)
 
-    def suspend(self, exchange: Exchange, direction: int) -> None:
+    def suspend(self, parked: Parkable, direction: int) -> None:
         resumed: list[bool] = []
-        if exchange.park(direction, lambda: resumed.append(True)):
+        if parked.park(direction, lambda: resumed.append(True)):
             while not resumed:
                 self._turn()
 

@@ -17,10 +17,10 @@ from threading import Event, Lock, Thread
 from time import monotonic
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Tick, Ticker
+from eitherway.engines.base import Engine, Parkable, Tick, Ticker
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import LoopThreads, join_threads, suspend_thread
+from eitherway.interfaces.bridge import LoopThreads, join_threads, suspend_thread, time_out_task
 from eitherway.net.poller import Poller
 
 _LOOK = 0.004  # seconds between two looks of the follower at a leader that runs requests itself
@@ -52,8 +52,8 @@ class ThreadsEngine(Engine):
     def spawn(self, exchange: Exchange) -> None:
         self._ready.append(exchange)
 
-    def suspend(self, exchange: Exchange, direction: int) -> None:
-        suspend_thread(exchange, direction)
+    def suspend(self, parked: Parkable, direction: int) -> None:
+        suspend_thread(parked, direction)
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         self._call = interface
@@ -181,8 +181,8 @@ class LoopThreadsEngine(Engine):
     def spawn(self, exchange: Exchange) -> None:
         self._loops.spawn(exchange)
 
-    async def suspend(self, exchange: Exchange, direction: int) -> None:
-        await self._loops.suspend(exchange, direction)
+    async def suspend(self, parked: Parkable, direction: int) -> None:
+        await self._loops.suspend(parked, direction)
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         ticker = Ticker(tick)
@@ -190,6 +190,9 @@ class LoopThreadsEngine(Engine):
             started()
             while not self._stopping:
                 self.poller.turn(ticker.wait())
+
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        return time_out_task(exchange, answer)
 
     def stop(self) -> None:
         self._stopping = True

@@ -9,6 +9,17 @@ if TYPE_CHECKING:
     from eitherway.http.exchange import Exchange
 
 Address = tuple[str, int]
+Resume = Callable[[], object]
+
+
+class Parkable(Protocol):
+    """What an engine can suspend a task for: an exchange, or anything else that is there to be waited for."""
+
+    def park(self, direction: int, resume: Resume) -> bool:
+        """Ask for `resume` to be called once, from any thread, when it can go on. False: it can now, do not suspend."""
+
+    def unpark(self, direction: int) -> None:
+        """Whoever waited does not any more; its `resume` is forgotten."""
 
 
 class Channel(Protocol):

@@ -7,13 +7,13 @@ engine to suspend the task until the exchange is ready (`park`). How that is don
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http import fields as f
 from eitherway.http.body import Body, RawBytes
 from eitherway.http.channel import Address as Address
-from eitherway.http.channel import Channel
+from eitherway.http.channel import Channel, Resume
 from eitherway.http.h1 import RequestFields, RequestLine
 
 # What a task can wait for: bytes of the body, room for bytes of the answer, the client's leaving.
@@ -24,8 +24,6 @@ PASSABLE_BODY = 65536
 
 # A first block of the body up to this size goes out with the head, in one system call; a larger one is not copied.
 _COPIED = 65536
-
-Resume = Callable[[], object]
 
 
 class Exchange:

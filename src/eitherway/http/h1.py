@@ -61,6 +61,7 @@ class RequestFields:
     expects_continue: bool = False
     wants_trailers: bool = False
     forwarded: bool = False
+    websocket: bool = False  # asks for the connection to be one
     derived: dict[Any, Any] = field(default_factory=dict)  # as in RequestLine
 
 
@@ -229,6 +230,7 @@ def _interpret(raw: f.Fields, special: dict[bytes, list[bytes]]) -> RequestField
         expects_continue=_expects_continue(special.get(b"expect")),
         wants_trailers=b"trailers" in _tokens(special.get(b"te", ())),
         forwarded=not _FORWARDED.isdisjoint(special),
+        websocket=_asks_websocket(special),
     )
 
 
@@ -258,6 +260,11 @@ def _persistence(values: list[bytes] | None) -> tuple[bool, bool]:
         return True, False
     tokens = _tokens(values)
     return b"keep-alive" in tokens, b"close" in tokens
+
+
+def _asks_websocket(special: dict[bytes, list[bytes]]) -> bool:
+    upgrade, connection = _tokens(special.get(b"upgrade", ())), _tokens(special.get(b"connection", ()))
+    return b"websocket" in upgrade and b"upgrade" in connection
 
 
 def _host(values: list[bytes] | None) -> bytes | None:

@@ -11,7 +11,8 @@ from eitherway.config import Config
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
 from eitherway.http.fields import BYTES_FIELDS, bytes_field
-from eitherway.interfaces.base import AsyncSuspend, Colour, Loop, break_off, describe, report
+from eitherway.http.sessions import Sessions
+from eitherway.interfaces.base import AsyncSuspend, Colour, Loop, break_off, describe, opens_websocket, report
 from eitherway.interfaces.lifespan import Lifespan
 
 logger = logging.getLogger("eitherway.app")
@@ -33,9 +34,16 @@ class ASGIInterface:
     colour: Colour = "async"
     suspend: AsyncSuspend
 
-    def __init__(self, application: Callable[..., Any], config: Config, ended: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self,
+        application: Callable[..., Any],
+        config: Config,
+        ended: Callable[[Exchange], None],
+        sessions: Sessions,
+    ) -> None:
         self._application = application
         self._ended = ended
+        self._sessions = sessions
         self._root = config.root_path.rstrip("/")
         self._lifespan = Lifespan(application)
         self._patience = max(1.0, config.graceful_timeout)
@@ -53,9 +61,12 @@ class ASGIInterface:
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
-            cycle = _Cycle(exchange, self.suspend)
-            await self._application(self._scope(exchange), cycle.receive, cycle.send)
-            if not exchange.complete:
+            if exchange.fields.websocket and opens_websocket(exchange):
+                await self._serve_websocket(exchange)
+            else:
+                cycle = _Cycle(exchange, self.suspend)
+                await self._application(self._scope(exchange), cycle.receive, cycle.send)
+            if not exchange.complete and not exchange.switched:
                 if not exchange.disconnected and exchange.refusal is None:
                     logger.error("%s: the application returned without completing its response", describe(exchange))
                 break_off(exchange)
@@ -66,6 +77,11 @@ class ASGIInterface:
             report(exchange, error)
         finally:
             self._ended(exchange)
+
+    async def _serve_websocket(self, exchange: Exchange) -> None:
+        from eitherway.interfaces.asgi_websocket import serve
+
+        await serve(self._application, exchange, self._scope(exchange), self.suspend, self._sessions)
 
     def _scope(self, exchange: Exchange) -> Message:
         line = exchange.line

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import cache
+from importlib import import_module
 from typing import Any, Literal, Protocol
 
 from eitherway.errors import ClientGone, RequestRefused
+from eitherway.http.channel import Parkable
 from eitherway.http.exchange import Exchange
 
 Colour = Literal["sync", "async"]
 COLOURS: dict[str, Colour] = {"wsgi": "sync", "asgi": "async"}
 
-Suspend = Callable[[Exchange, int], None]
-AsyncSuspend = Callable[[Exchange, int], Awaitable[None]]
+Suspend = Callable[[Parkable, int], None]
+AsyncSuspend = Callable[[Parkable, int], Awaitable[None]]
 
 logger = logging.getLogger("eitherway.app")
 
@@ -59,6 +62,24 @@ class Interface(Protocol):
     async def shutdown(self) -> None: ...
 
 
+@cache
+def _websocket_speakable() -> bool:
+    try:
+        import_module("eitherway.http.websocket")
+    except ImportError:
+        logger.warning(
+            'a client asks for a WebSocket, for which websockets is needed: pip install "eitherway[websocket]"'
+        )
+        return False
+    return True
+
+
+def opens_websocket(exchange: Exchange) -> bool:
+    """Whether a request is to become a WebSocket. What it says of that may still be wrong."""
+    asks = exchange.fields.websocket and exchange.line.method == "GET" and exchange.line.http_11
+    return asks and not exchange.fields.has_body and _websocket_speakable()
+
+
 def describe(exchange: Exchange) -> str:
     """The request as it stands in the log: method and target."""
     return f"{exchange.line.method} {exchange.line.uri}"
@@ -84,6 +105,8 @@ def _comes_from_client(error: BaseException | None) -> bool:
 
 def break_off(exchange: Exchange) -> None:
     """End an exchange that cannot be completed."""
+    if exchange.switched:
+        return  # whoever speaks the other protocol ends it in its way
     try:
         if exchange.refusal is not None:
             exchange.fail(exchange.refusal.status, str(exchange.refusal))

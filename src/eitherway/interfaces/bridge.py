@@ -11,15 +11,16 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 
+from eitherway.http.channel import Parkable
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 
 
-def suspend_thread(exchange: Exchange, direction: int) -> None:
-    """Block this thread until the exchange can go on."""
+def suspend_thread(parked: Parkable, direction: int) -> None:
+    """Block this thread until what it waits for can go on."""
     lock = Lock()
     lock.acquire()
-    if exchange.park(direction, lock.release):
+    if parked.park(direction, lock.release):
         lock.acquire()
 
 
@@ -34,6 +35,21 @@ def settle(future: asyncio.Future[None]) -> None:
     """Resume the task that awaits `future`, unless it was cancelled meanwhile."""
     if not future.done():
         future.set_result(None)
+
+
+def time_out_task(exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+    """Have the loop of an exchange's task call `answer`, and then cancel the task. From any thread."""
+    task = getattr(exchange, "task", None)
+    if not isinstance(task, asyncio.Task):
+        return False
+
+    def cancel() -> None:
+        if not task.done():
+            answer(exchange)
+            task.cancel()
+
+    task.get_loop().call_soon_threadsafe(cancel)
+    return True
 
 
 class AsyncioLoop:
@@ -101,14 +117,14 @@ class LoopThreads:
             loop = self._idle.pop()
         loop.call_soon_threadsafe(self._start, loop, exchange)
 
-    async def suspend(self, exchange: Exchange, direction: int) -> None:
+    async def suspend(self, parked: Parkable, direction: int) -> None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        if exchange.park(direction, lambda: loop.call_soon_threadsafe(settle, future)):
+        if parked.park(direction, lambda: loop.call_soon_threadsafe(settle, future)):
             try:
                 await future
             except asyncio.CancelledError:
-                exchange.unpark(direction)
+                parked.unpark(direction)
                 raise
 
     @contextmanager

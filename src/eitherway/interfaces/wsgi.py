@@ -15,13 +15,17 @@ from eitherway.http.exchange import READ, WRITE, Address, Exchange
 from eitherway.http.fields import REASONS, TEXT_FIELDS, Fields, text_field
 from eitherway.http.h1 import RequestLine
 from eitherway.http.memory import Memory
-from eitherway.interfaces.base import Colour, Loop, Suspend, report, split_root
+from eitherway.http.sessions import Sessions
+from eitherway.interfaces.base import Colour, Loop, Suspend, opens_websocket, report, split_root
 
 _statuses = Memory(entries=256, largest=64)
 
 
 class WSGIInterface:
-    """Runs a WSGI application. `ended` is told of every exchange whose call has ended."""
+    """Runs a WSGI application. `ended` is told of every exchange whose call has ended.
+
+    `sessions` is where open WebSockets are kept; None where a request must not last.
+    """
 
     colour: Colour = "sync"
     suspend: Suspend
@@ -33,9 +37,11 @@ class WSGIInterface:
         ended: Callable[[Exchange], None],
         *,
         multithread: bool,
+        sessions: Sessions | None,
     ) -> None:
         self._application = application
         self._ended = ended
+        self._sessions = sessions
         self._root = config.root_path.rstrip("/")
         self._multithread = multithread
         self._bases: dict[Address | None, dict[str, Any]] = {}
@@ -49,7 +55,12 @@ class WSGIInterface:
     def __call__(self, exchange: Exchange) -> None:
         try:
             response = _Response(exchange, self.suspend)
-            result = self._application(self._environ(exchange), response.start)
+            if exchange.fields.websocket:
+                result = self._call_with_websocket(exchange, response)
+                if exchange.switched:
+                    return
+            else:
+                result = self._application(self._environ(exchange), response.start)
             if type(result) is list:
                 response.deliver_whole(result)
                 return
@@ -63,6 +74,14 @@ class WSGIInterface:
             report(exchange, error)
         finally:
             self._ended(exchange)
+
+    def _call_with_websocket(self, exchange: Exchange, response: _Response) -> Any:
+        environ = self._environ(exchange)
+        if self._sessions is None or not opens_websocket(exchange):
+            return self._application(environ, response.start)
+        from eitherway.interfaces.wsgi_websocket import run
+
+        return run(self._application, environ, response.start, exchange, self.suspend, self._sessions)
 
     def _environ(self, exchange: Exchange) -> dict[str, Any]:
         server = exchange.channel.server
@@ -254,6 +273,8 @@ class _Response:
         return self._write
 
     def _write(self, data: bytes) -> None:
+        if self._exchange.switched:
+            raise RuntimeError("the request has become a WebSocket; send messages to it")
         self._begin()
         self._send(data)
 

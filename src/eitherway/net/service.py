@@ -13,6 +13,7 @@ from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.exchange import Address, Exchange
 from eitherway.http.fields import http_date
 from eitherway.http.forwarded import origin
+from eitherway.http.sessions import GOING_AWAY, SERVICE_RESTART, Sessions
 from eitherway.net.poller import Poller
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Service:
         self.collects_bodies = collects_bodies  # small bodies are read before a thread or greenlet is taken
         self.connections: set[Connection] = set()
         self.running: set[Exchange] = set()
+        self.sessions = Sessions(config, poller.post)
         self.draining = False  # every answer is its connection's last
         self.forgotten = False  # this is another process than that whose connections these were
         self.closing = False  # and idle connections are closed
@@ -133,6 +135,7 @@ class Service:
         now = self.poller.now = monotonic()
         for connection in [c for c in list(self.connections) if c.deadline < now]:
             connection.on_deadline()
+        self.sessions.look(now)
         deferred, self._deferred = self._deferred, []
         for callback in deferred:
             callback()
@@ -158,9 +161,11 @@ class Service:
         self.draining = True
         for exchange in list(self.running):
             exchange.keep_alive = False
+        self.sessions.go_away(SERVICE_RESTART)
 
     def drain(self) -> None:
         """From now on every answer is its connection's last; idle connections are closed, unless a request is there."""
+        self.sessions.go_away(GOING_AWAY)
         self.retire()
         self.closing = True
         for connection in list(self.connections):

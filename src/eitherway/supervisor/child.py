@@ -188,8 +188,9 @@ class SupervisedWorker(Worker):
             task = getattr(exchange, "task", None)
             frames = stacks.get(exchange) or stuck.task_stack(task)
             logger.error(stuck.report(self._name, now - exchange.started_at, exchange, frames))
-            if task is not None or self._post.balances or exchange.begun:  # else the balancer answers
-                _break_off(exchange, task)
+            ours = task is not None or self._post.balances or exchange.begun  # else the balancer answers
+            if ours and not self._engine.give_up(exchange, _answer):
+                _close(exchange)
         held = [e for e in overdue if e in stacks]
         if held and len(held) >= self._counters.words[c.CAPACITY]:
             self._post.line.send({"stuck": f"{self._name}: all of its {len(held)} threads are stuck; it is replaced"})
@@ -262,29 +263,18 @@ def _take_start_signals() -> None:
         pass  # stderr is no file
 
 
-def _break_off(exchange: Exchange, task: Any) -> None:
-    """End a stuck request for its client: by 504 where the answer has not begun, else by closing its connection."""
-    if hasattr(task, "get_loop"):
-        task.get_loop().call_soon_threadsafe(_time_out_task, exchange, task)
-    elif hasattr(task, "gr_frame"):
-        _answer(exchange)  # in the hub, while the greenlet waits
-    else:
-        # A thread cannot be stopped. It finds the connection closed when it goes on.
-        bodiless = exchange.line.method == "HEAD"
-        answer = f.status_line(504) + f.error_response(504, _TOO_LONG, close=True, bodiless=bodiless)
-        try:
-            exchange.channel.shut(b"" if exchange.status else answer)
-        except OSError:
-            pass  # the client has gone
-
-
-def _time_out_task(exchange: Exchange, task: Any) -> None:
-    if not task.done():
-        _answer(exchange)
-        task.cancel()
+def _close(exchange: Exchange) -> None:
+    """For the client of a thread that cannot be stopped, which finds the connection closed when it goes on."""
+    bodiless = exchange.line.method == "HEAD"
+    answer = f.status_line(504) + f.error_response(504, _TOO_LONG, close=True, bodiless=bodiless)
+    try:
+        exchange.channel.shut(b"" if exchange.status else answer)
+    except OSError:
+        pass  # the client has gone
 
 
 def _answer(exchange: Exchange) -> None:
+    """End a stuck request for its client: by 504 where the answer has not begun, else by closing its connection."""
     try:
         exchange.keep_alive = False
         exchange.fail(504, _TOO_LONG)

@@ -66,7 +66,7 @@ def task_stack(task: Any) -> Frames:
     if hasattr(task, "gr_frame"):
         return _outward(task.gr_frame)
     frames: Frames = []
-    awaitable = task.get_coro() if hasattr(task, "get_coro") else None
+    awaitable = task.get_coro() if hasattr(task, "get_coro") else getattr(task, "coro", None)
     while awaitable is not None:
         frame = next(
             (f for name in ("cr_frame", "gi_frame", "ag_frame") if (f := getattr(awaitable, name, None))), None

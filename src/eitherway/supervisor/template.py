@@ -21,10 +21,10 @@ from typing import Any
 
 from eitherway.config import MODELS, Config
 from eitherway.errors import ConfigError, StartError
-from eitherway.interfaces.loading import load_application, prepare_path
 from eitherway.supervisor.child import Post, run_worker
 from eitherway.supervisor.forking import fork, reset_signals
 from eitherway.supervisor.handle import Failure, Line, make_lines
+from eitherway.worker import load
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -136,8 +136,7 @@ def _fork_for_the_supervisor() -> int:
 def _load(config: Config, application: object, line: Line) -> Any:
     """The application; None when it cannot be had, and then the line knows why."""
     try:
-        prepare_path(config)
-        loaded = load_application(config.app) if application is None else application
+        loaded = load(config, application)
     except StartError as error:
         line.send({"failed": str(error), "traceback": error.traceback, "exit_code": error.exit_code})
         return None
