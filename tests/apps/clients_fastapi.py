@@ -11,8 +11,9 @@ import anyio
 import anyio.lowlevel
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
-from notes import note
 from starlette.middleware.sessions import SessionMiddleware
+
+from notes import note
 
 BLOCK = bytes(range(256)) * 64
 
