@@ -75,7 +75,7 @@ async def one(statement: str, *values: object) -> dict[str, Any]:
 async def upload(request: Request) -> HTTPResponse:
     """Reads the body as it arrives. It is never whole in memory, with a length or in chunks."""
     size, digest = 0, hashlib.sha256()
-    while part := await request.stream.read():
+    async for part in request.stream:
         size += len(part)
         digest.update(part)
     return json({"size": size, "sha256": digest.hexdigest()})
