@@ -113,7 +113,7 @@ class Slow:
 
 
 class Echo:
-    """Falcon hands the request around and has no global one. What must be global is a context variable, a task's own."""
+    """Falcon hands the request around and has no global one. What must be global is a context variable: a task's."""
 
     current: ContextVar[int] = ContextVar("current")
 

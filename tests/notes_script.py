@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 BLOB = bytes(range(256)) * 8192  # 2 MiB
 DOWNLOAD = 4 << 20
 PATIENCE = 30.0  # seconds for an answer
+POOL_PATIENCE = 10.0  # seconds that a request waits for a free connection
 SLOW = 0.1  # seconds that /slow waits
 TOGETHER = 5  # how many of them are asked at once
 LOOKS = 5  # so often a slow machine may try to show that they overlap
@@ -61,7 +62,7 @@ class Client:
 
 @dataclass
 class Outcome:
-    """What came of it: the parts that went wrong, with what went wrong first; and whether slow calls waited together."""
+    """What came of it: the parts that went wrong, each with its first error; whether slow calls overlapped."""
 
     failed: dict[str, str] = field(default_factory=dict)
     overlap: bool = False
@@ -123,11 +124,16 @@ def check_notes(address: tuple[str, int]) -> None:
 
 
 def check_crowd(address: tuple[str, int], clients: int = 12, each: int = 5) -> None:
-    """More clients than the pool has connections: all are served, and every note has a number of its own."""
+    """More clients than the pool has connections: all are served, and every note has a number of its own.
+
+    None waits as long as the pool's whole patience: that is how a waiter looks who was never told of a free connection.
+    """
 
     def create(_: int) -> list[int]:
+        began = time.monotonic()
         with Client(address) as client:
             answers = [client.ask("POST", "/notes", {"text": "one of many"}) for _ in range(each)]
+        assert time.monotonic() - began < POOL_PATIENCE, "POST /notes in a crowd: a free connection went unseen"
         expect({answer.status for answer in answers}, {201}, "POST /notes in a crowd")
         return [answer.json["id"] for answer in answers]
 

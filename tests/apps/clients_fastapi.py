@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
-from notes import note
 from starlette.middleware.sessions import SessionMiddleware
+
+from notes import note
 
 BLOCK = bytes(range(256)) * 64
 

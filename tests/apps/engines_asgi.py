@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from engines_wsgi import Counter
+
 from notes import note
 
 BLOCK = b"x" * 65536
