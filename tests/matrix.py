@@ -86,8 +86,8 @@ HOLES = (
         ("threads",),
         ("notes_falcon_asgi", "notes_litestar", "notes_quart", "notes_sanic"),
         "An asynchronous pool of database connections belongs to the loop that opened it, and on `threads` every "
-        "thread has a loop of its own. What needs no such pool runs, and so does an application that calls a plain pool from "
-        "threads: see FastAPI and Starlette.",
+        "thread has a loop of its own. What needs no such pool runs, and so does an application that calls a plain "
+        "pool from threads: see FastAPI and Starlette.",
     ),
     Hole(
         ("trio",),
