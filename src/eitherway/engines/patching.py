@@ -17,6 +17,8 @@ _PATCHED = ("time", "socket", "ssl", "select", "selectors", "threading", "_threa
 # Loaded before an engine can patch, since they are ours or the engine's own; none waits for anything in a request.
 _OURS = {"eitherway", "click", "httptools", "websockets", "gevent", "eventlet", "greenlet", "zope", "dns"}
 
+_COPIES = ("__original_module_", "__patched_module_")  # eventlet's own, of modules as they were
+
 _SHOWN = 5  # modules that are named; a framework loaded too early has hundreds
 
 Originals = dict[tuple[str, str], Any]
@@ -90,14 +92,17 @@ def _holders(before: Originals) -> dict[str, list[str]]:
         return {}
     found = {}
     for name, module in list(sys.modules.items()):
-        package = name.partition(".")[0]
-        if package not in _OURS and package not in sys.stdlib_module_names and isinstance(module, ModuleType):
-            held = sorted(
-                key for key, value in list(vars(module).items()) if id(value) in replaced or id(type(value)) in replaced
-            )
+        if _is_the_applications(name) and isinstance(module, ModuleType):
+            values = list(vars(module).items())
+            held = sorted(key for key, value in values if id(value) in replaced or id(type(value)) in replaced)
             if held:
                 found[name] = held
     return found
+
+
+def _is_the_applications(module: str) -> bool:
+    package = module.partition(".")[0]
+    return package not in _OURS and package not in sys.stdlib_module_names and not module.startswith(_COPIES)
 
 
 def _now(module: str, name: str) -> Any:
