@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,7 +19,7 @@ from aiohttp import web
 
 import notes
 
-POOL = web.AppKey("POOL", asyncpg.Pool)
+POOL = web.AppKey("pool", asyncpg.Pool)
 routes = web.RouteTableDef()
 
 
@@ -33,8 +33,8 @@ async def database(app: web.Application) -> AsyncIterator[None]:
 
 @routes.get("/notes")
 async def newest(request: web.Request) -> web.Response:
-    found = await request.app[POOL].fetch("SELECT id, text FROM note ORDER BY id DESC LIMIT 100")
-    return web.json_response([dict(row) for row in found])
+    rows = await request.app[POOL].fetch("SELECT id, text FROM note ORDER BY id DESC LIMIT 100")
+    return web.json_response([dict(row) for row in rows])
 
 
 @routes.post("/notes")
@@ -51,8 +51,8 @@ async def read(request: web.Request) -> web.Response:
 @routes.put(r"/notes/{number:\d+}")
 async def update(request: web.Request) -> web.Response:
     text, number = await wanted_text(request), number_of(request)
-    statement = "UPDATE note SET text = $1 WHERE id = $2 RETURNING id, text"
-    return web.json_response(await one(request, statement, text, number))
+    note = await one(request, "UPDATE note SET text = $1 WHERE id = $2 RETURNING id, text", text, number)
+    return web.json_response(note)
 
 
 @routes.delete(r"/notes/{number:\d+}")
@@ -68,7 +68,7 @@ def number_of(request: web.Request) -> int:
 async def wanted_text(request: web.Request) -> str:
     try:
         text = notes.text_of(await request.json())
-    except ValueError:
+    except json.JSONDecodeError:
         text = None
     if text is None:
         raise web.HTTPBadRequest(text="send a JSON object with a text")
@@ -96,9 +96,9 @@ async def upload(request: web.Request) -> web.Response:
 async def download(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     await response.prepare(request)
-    with suppress(ConnectionResetError):  # a client may leave
-        for part in notes.download():
-            await response.write(part)  # returns when the client has taken enough of it
+    for part in notes.download():
+        await response.write(part)  # returns when the client has taken enough of it
+    await response.write_eof()
     return response
 
 
@@ -108,12 +108,11 @@ async def slow(request: web.Request) -> web.Response:
     return web.json_response({"waited": notes.SLOW})
 
 
-current: ContextVar[int] = ContextVar("current")
+current: ContextVar[int] = ContextVar("current")  # every request is a task, and has its own
 
 
 @routes.get(r"/echo/{number:\d+}")
 async def echo(request: web.Request) -> web.Response:
-    """A connection is a task in aiohttp, and serves one request after the other: each sets its own before it reads."""
     current.set(number_of(request))
     await asyncio.sleep(notes.ECHO)
     return web.json_response({"number": current.get()})
@@ -125,5 +124,5 @@ async def fail(request: web.Request) -> web.Response:
 
 
 app = web.Application()
-app.add_routes(routes)
 app.cleanup_ctx.append(database)
+app.add_routes(routes)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 from bottle import Bottle, HTTPError, request, response
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
@@ -23,13 +24,19 @@ app = Bottle()
 
 # As many connections as the engine has threads: then none of them ever waits for another's.
 pool = ConnectionPool(
-    notes.DATABASE_URL, min_size=1, max_size=8, timeout=10, kwargs={"autocommit": True, "row_factory": dict_row}
+    notes.DATABASE_URL,
+    min_size=1,
+    max_size=8,
+    timeout=10,
+    kwargs={"autocommit": True, "row_factory": dict_row},
+    open=False,
 )
-with pool.connection() as connection:
+with psycopg.connect(notes.DATABASE_URL) as connection:
     connection.execute(notes.SCHEMA)
 
 
 def query(statement: str, *values: object) -> list[dict[str, Any]]:
+    pool.open()  # does nothing if it is; so each worker opens its own, also one that was forked from this import
     with pool.connection() as connection:
         return connection.execute(statement, values).fetchall()
 

@@ -13,19 +13,26 @@ import time
 from typing import Any
 
 import falcon
+import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 import notes
 
 pool = ConnectionPool(
-    notes.DATABASE_URL, min_size=1, max_size=8, timeout=10, kwargs={"autocommit": True, "row_factory": dict_row}
+    notes.DATABASE_URL,
+    min_size=1,
+    max_size=8,
+    timeout=10,
+    kwargs={"autocommit": True, "row_factory": dict_row},
+    open=False,
 )
-with pool.connection() as connection:
+with psycopg.connect(notes.DATABASE_URL) as connection:
     connection.execute(notes.SCHEMA)
 
 
 def query(statement: str, *values: object) -> list[dict[str, Any]]:
+    pool.open()  # does nothing if it is; so each worker opens its own, also one that was forked from this import
     with pool.connection() as connection:
         return connection.execute(statement, values).fetchall()
 

@@ -11,6 +11,7 @@ import hashlib
 import time
 from typing import Any
 
+import psycopg
 from flask import Flask, Response, abort, g, request
 from flask.typing import ResponseReturnValue
 from psycopg.rows import dict_row
@@ -23,14 +24,20 @@ app = Flask(__name__)
 # Right for threads and, patched by the server before this import, for greenlets. Who finds no connection free waits
 # up to 10 seconds for one: however many requests there are, the database sees ten connections from each worker.
 pool = ConnectionPool(
-    notes.DATABASE_URL, min_size=1, max_size=10, timeout=10, kwargs={"autocommit": True, "row_factory": dict_row}
+    notes.DATABASE_URL,
+    min_size=1,
+    max_size=10,
+    timeout=10,
+    kwargs={"autocommit": True, "row_factory": dict_row},
+    open=False,
 )
-with pool.connection() as connection:
+with psycopg.connect(notes.DATABASE_URL) as connection:
     connection.execute(notes.SCHEMA)
 
 
 def query(statement: str, *values: object) -> list[dict[str, Any]]:
     """The connection goes back with the last row: nobody holds one while a client takes its time."""
+    pool.open()  # does nothing if it is; so each worker opens its own, also one that was forked from this import
     with pool.connection() as connection:
         return connection.execute(statement, values).fetchall()
 

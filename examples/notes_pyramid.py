@@ -140,6 +140,7 @@ def create_app() -> Any:
     """Called once by every worker."""
     with engine.begin() as connection:
         connection.execute(text(notes.SCHEMA))
+    engine.dispose()  # a worker that is forked from here must not have a connection in common with another
     with Configurator() as config:
         config.add_request_method(session, "db", reify=True)
         for name in ("notes", "upload", "download", "slow", "fail"):

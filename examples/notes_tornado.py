@@ -1,6 +1,6 @@
 """Notes on Tornado, with psycopg's asynchronous pool.
 
-    eitherway serve notes_tornado:app --chdir examples --engine uvloop
+    eitherway serve notes_tornado:app --chdir examples --engine asyncio
 
 What it answers stands in notes.py.
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from contextlib import suppress
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 from tornado.iostream import StreamClosedError
@@ -22,26 +21,33 @@ from tornado.web import Application, HTTPError, RequestHandler, stream_request_b
 
 import notes
 
-with psycopg.connect(notes.DATABASE_URL) as connection:
-    connection.execute(notes.SCHEMA)
 
-pool = AsyncConnectionPool(
-    notes.DATABASE_URL,
-    min_size=1,
-    max_size=10,
-    timeout=10,
-    kwargs={"autocommit": True, "row_factory": dict_row},
-    open=False,
-)
+@cache
+def database() -> asyncio.Task[AsyncConnectionPool]:
+    """Tornado knows no hook for the start, and a pool belongs to the loop of the requests: the first one opens it."""
 
+    async def opened() -> AsyncConnectionPool:
+        settings = {"autocommit": True, "row_factory": dict_row}
+        pool = AsyncConnectionPool(notes.DATABASE_URL, min_size=1, max_size=10, timeout=10, kwargs=settings, open=False)
+        try:
+            await pool.open()
+            async with pool.connection() as connection:
+                await connection.execute(notes.SCHEMA)
+        except BaseException:
+            database.cache_clear()  # the next request tries again
+            await pool.close()
+            raise
+        return pool
 
-async def query(statement: str, *values: object) -> list[dict[str, Any]]:
-    await pool.open()  # by the first request, in the loop that serves: Tornado tells nobody that a server has started
-    async with pool.connection() as connection:
-        return await (await connection.execute(statement, values)).fetchall()
+    return asyncio.create_task(opened())
 
 
 class Handler(RequestHandler):
+    async def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
+        pool = await asyncio.shield(database())
+        async with pool.connection() as connection:
+            return await (await connection.execute(statement, values)).fetchall()
+
     def wanted_text(self) -> str:
         try:
             text = notes.text_of(json.loads(self.request.body))
@@ -59,11 +65,12 @@ class Handler(RequestHandler):
 
 class Notes(Handler):
     async def get(self) -> None:
-        self.set_header("Content-Type", "application/json")  # Tornado makes JSON of a dictionary, not of a list
-        self.write(json.dumps(await query("SELECT id, text FROM note ORDER BY id DESC LIMIT 100")))
+        found = await self.query("SELECT id, text FROM note ORDER BY id DESC LIMIT 100")
+        self.set_header("Content-Type", "application/json")
+        self.write(json.dumps(found))  # Tornado makes JSON of a dictionary, not of a list
 
     async def post(self) -> None:
-        [note] = await query("INSERT INTO note (text) VALUES (%s) RETURNING id, text", self.wanted_text())
+        [note] = await self.query("INSERT INTO note (text) VALUES (%s) RETURNING id, text", self.wanted_text())
         self.set_status(201)
         self.set_header("Location", f"/notes/{note['id']}")
         self.write(note)
@@ -71,27 +78,27 @@ class Notes(Handler):
 
 class Note(Handler):
     async def get(self, number: str) -> None:
-        self.write(self.first(await query("SELECT id, text FROM note WHERE id = %s", int(number))))
+        self.write(self.first(await self.query("SELECT id, text FROM note WHERE id = %s", int(number))))
 
     async def put(self, number: str) -> None:
         statement = "UPDATE note SET text = %s WHERE id = %s RETURNING id, text"
-        self.write(self.first(await query(statement, self.wanted_text(), int(number))))
+        self.write(self.first(await self.query(statement, self.wanted_text(), int(number))))
 
     async def delete(self, number: str) -> None:
-        self.first(await query("DELETE FROM note WHERE id = %s RETURNING id, text", int(number)))
+        self.first(await self.query("DELETE FROM note WHERE id = %s RETURNING id, text", int(number)))
         self.set_status(204)
 
 
 @stream_request_body
 class Upload(RequestHandler):
-    """Takes the body as it arrives. It is never whole in memory, with a length or in chunks."""
+    """Gets the body as it arrives. It is never whole in memory, with a length or in chunks."""
 
     def prepare(self) -> None:
         self.size, self.digest = 0, hashlib.sha256()
 
-    def data_received(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self.digest.update(chunk)
+    def data_received(self, part: bytes) -> None:
+        self.size += len(part)
+        self.digest.update(part)
 
     def put(self) -> None:
         self.write({"size": self.size, "sha256": self.digest.hexdigest()})
@@ -100,10 +107,12 @@ class Upload(RequestHandler):
 class Download(RequestHandler):
     async def get(self) -> None:
         self.set_header("Content-Type", "text/plain")
-        with suppress(StreamClosedError):  # a client may leave
+        try:
             for part in notes.download():
                 self.write(part)
                 await self.flush()  # returns when the client has taken it
+        except StreamClosedError:
+            pass  # the client has left
 
 
 class Slow(RequestHandler):
@@ -113,6 +122,8 @@ class Slow(RequestHandler):
 
 
 class Echo(RequestHandler):
+    """Tornado has no global request. What must be global is a context variable: a task's."""
+
     current: ContextVar[int] = ContextVar("current")
 
     async def get(self, number: str) -> None:

@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- made by `make matrix`: begin -->", "<!-- made by `make matrix`: end -->"
-INTERFACES = {"wsgi": "WSGI", "asgi": "ASGI"}
-COLOURS = {"wsgi": "sync", "asgi": "async"}
+INTERFACES = {"wsgi": "WSGI", "asgi": "ASGI", "aiohttp": "its own", "tornado": "its own"}
+COLOURS = {"wsgi": "sync", "asgi": "async", "aiohttp": "async", "tornado": "async"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Framework:
         return line[line.index("--engine") + 1]
 
 
-FRAMEWORKS = (
+EXAMPLES_OF = (
     Framework("Flask", "wsgi", "notes_flask", ("flask", "psycopg_pool")),
     Framework("Django", "wsgi", "notes_django", ("django", "psycopg_pool")),
     Framework("Django", "asgi", "notes_django_asgi", ("django", "psycopg_pool")),
@@ -69,7 +69,11 @@ FRAMEWORKS = (
     Framework("Litestar", "asgi", "notes_litestar", ("litestar", "asyncpg")),
     Framework("Quart", "asgi", "notes_quart", ("quart", "asyncpg")),
     Framework("Sanic", "asgi", "notes_sanic", ("sanic", "asyncpg")),
+    Framework("aiohttp", "aiohttp", "notes_aiohttp", ("aiohttp", "asyncpg")),
+    Framework("Tornado", "tornado", "notes_tornado", ("tornado", "psycopg_pool")),
 )
+SERVED = {interface for model in MODELS.values() for interface in model.native}
+FRAMEWORKS = tuple(each for each in EXAMPLES_OF if each.interface in SERVED)
 
 
 @dataclass(frozen=True)
