@@ -81,7 +81,10 @@ def test_every_engine_and_every_framework_has_its_turn() -> None:
 
 def test_every_example_has_its_row() -> None:
     """Or is one of the twins, or the chat; `notes` is what the others share."""
-    assert sorted(["flask_chat", "notes", "twins_fastapi", "twins_flask", *(each.example for each in matrix.EXAMPLES_OF)]) == EXAMPLES
+    assert (
+        sorted(["flask_chat", "notes", "twins_fastapi", "twins_flask", *(each.example for each in matrix.EXAMPLES_OF)])
+        == EXAMPLES
+    )
 
 
 def test_the_readme_has_every_pair() -> None:

@@ -15,6 +15,7 @@ from weakref import WeakSet
 from eitherway import __version__, engines
 from eitherway.config import MODELS, Config
 from eitherway.engines.base import Engine
+from eitherway.engines.patching import originals, unpatched
 from eitherway.interfaces.base import COLOURS, Interface
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
 from eitherway.net.ending import Ending
@@ -176,10 +177,16 @@ def load(config: Config, application: object) -> Any:
 
     Raises StartError.
     """
+    patches = config.engine != "auto" and MODELS[config.engine].patches
+    before = originals() if patches else {}
     if config.engine != "auto":
         engines.prepare(config.engine, config)
     prepare_path(config)
-    return load_application(config.app) if application is None else application
+    found = load_application(config.app) if application is None else application
+    if patches:
+        for sentence in unpatched(config.engine, before):
+            logger.warning(sentence)
+    return found
 
 
 def configure_logging(level: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from loops import beside, cancelled, sleep
+
 from notes import note
 
 Scope = dict[str, Any]

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from engines_wsgi import Counter
 from loops import event, happen, sleep
+
 from notes import note
 
 BLOCK = b"x" * 65536

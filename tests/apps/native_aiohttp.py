@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
+
 from notes import note
 
 number: ContextVar[str] = ContextVar("number", default="none")

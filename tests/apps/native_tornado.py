@@ -8,9 +8,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from notes import note
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
+
+from notes import note
 
 number: ContextVar[str] = ContextVar("number", default="none")
 

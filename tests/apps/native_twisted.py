@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from notes import note
 from twisted.internet import reactor
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+
+from notes import note
 
 
 class Hello(Resource):

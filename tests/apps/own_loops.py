@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import sniffio
+
 from notes import note
 
 BLOCK = b"x" * 65536

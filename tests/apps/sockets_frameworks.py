@@ -6,10 +6,11 @@ import contextlib
 
 from bottle import Bottle, request
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from notes import note
 from starlette.applications import Starlette
 from starlette.endpoints import WebSocketEndpoint
 from starlette.routing import WebSocketRoute
+
+from notes import note
 
 bottle_app = Bottle()
 
