@@ -5,13 +5,17 @@ ARGS ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test soak lint types bench clean
+.PHONY: demo test matrix soak lint types bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/eitherway compare --workload io:50ms
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+# Every framework on every engine, and the table in README.md.
+matrix: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python tests/matrix.py $(ARGS)
 
 # The long forms of tests/chaos: `make soak SECONDS=30 ONLY=reload,upgrade`.
 SECONDS ?= 600

@@ -50,7 +50,7 @@ LIBRARIES = {
     "greenlet": {"engines/gevent.py", "engines/eventlet.py"},
     "trio": {"engines/trio.py", "lab/switching.py"},
     "curio": {"engines/curio.py", "lab/switching.py"},
-    "twisted": {"engines/twisted.py"},
+    "twisted": {"engines/twisted.py", "interfaces/twisted.py"},
     "uvloop": {"lab/switching.py"},
     "websockets": {"http/websocket.py"},
 }
@@ -182,7 +182,10 @@ def test_engines_libraries_stay_in_their_engine(path: Path) -> None:
 def test_no_engine_is_imported_before_it_is_chosen() -> None:
     for module in MODULES:
         if room_of(module) != "engines" or module == "engines":
-            assert not {each for each in own_imports(module) if each.startswith("engines.")} - {"engines.base"}, module
+            assert not {each for each in own_imports(module) if each.startswith("engines.")} - {
+                "engines.base",
+                "engines.patching",
+            }, module
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(SOURCE)) for path in FILES])

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from flask import Flask, request
+
 from notes import note
 
 flask = Flask(__name__)

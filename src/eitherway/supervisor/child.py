@@ -130,6 +130,8 @@ class SupervisedWorker(Worker):
         for message in line.receive():
             if "drain" in message:
                 (self._drain if message["drain"] == "final" else self._retire)()
+            elif "leave" in message:
+                self._service.take_leave(message["leave"] == "final")
         if line.closed:
             self._poller.remove(line.fileno())
             logger.warning("%s: the supervisor has died; ending", self._name)
