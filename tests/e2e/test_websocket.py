@@ -22,7 +22,7 @@ from serving import PATIENCE, Server, Start, request_bytes, wait_until
 
 ASGI, WSGI = "sockets:asgi", "sockets:wsgi"
 PAIRS = [(ASGI, engine) for engine in ("asyncio", "uvloop", "threads", "sync", "trio", "curio", "twisted")]
-PAIRS += [(WSGI, engine) for engine in ("threads", "gevent", "asyncio", "twisted")]
+PAIRS += [(WSGI, engine) for engine in ("threads", "gevent", "eventlet", "asyncio", "twisted")]
 every_pair = pytest.mark.parametrize(
     ("app", "engine"), PAIRS, ids=[f"{app.partition(':')[2]}-{engine}" for app, engine in PAIRS]
 )
@@ -321,7 +321,7 @@ def test_what_a_wsgi_application_may_not_do(own_server: Start) -> None:
     wait_until(lambda: server.notes("answer") == ["closed"])
 
 
-@pytest.mark.parametrize("engine", ["threads", "gevent"])
+@pytest.mark.parametrize("engine", ["threads", "gevent", "eventlet"])
 def test_a_wsgi_application_waits_for_a_time(engine: str, shared_server: Start) -> None:
     with opened(shared_server(WSGI, engine), "/timeout") as client:
         assert client.recv(timeout=PATIENCE) == "no message came within 0.05 s"
