@@ -62,6 +62,17 @@ async def asgi_sleep(scope: Message, receive: Receive, send: Send) -> None:
     await asgi_hello(scope, receive, send)
 
 
+async def asgi_echo(scope: Message, receive: Receive, send: Send) -> None:
+    """Send back what comes over a WebSocket."""
+    if scope["type"] != "websocket":
+        return await asgi_hello(scope, receive, send)
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+    return None
+
+
 async def asgi_worker(scope: Message, receive: Receive, send: Send) -> None:
     """Answer at once, and say which process does."""
     if scope["type"] == "lifespan":

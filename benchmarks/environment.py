@@ -20,7 +20,7 @@ PROGRAMS = DIRECTORY / "bin"
 REQUIREMENTS = HERE / "requirements.txt"
 STAMP = DIRECTORY / "benchmarks.json"
 UNINSTALLED = ("meinheld",)  # built without its dependencies; its rows are skipped where that fails
-EXTRAS = ("uvloop", "gevent")
+EXTRAS = ("uvloop", "gevent", "eventlet", "trio", "twisted", "websocket")
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR")
 
 

@@ -15,7 +15,7 @@ from evenness import EvenRow
 from machine import Machine
 from measure import Row
 from memory import IdleRow, MemoryRow
-from sample import DISTURBED_SHARE, OPEN_LOOP_SCRIPT, command_line
+from sample import DISTURBED_SHARE, ECHOES_SCRIPT, OPEN_LOOP_SCRIPT, command_line
 from scenarios import CLIENTS, LOADS, MEMORY, Load
 from servers import Server
 from table import Table
@@ -27,9 +27,15 @@ SATURATED_CLIENT_SHARE = 0.95
 BOUNDS = {"rate": "the ideal {:,.0f}/s", "p99_ms": "{:g} ms", "ratio": "{:g}"}
 FIGURES = {"rate": "requests/s", "p99_ms": "p99", "resident": "resident memory", "ratio": "most / fewest"}
 REMARK_LENGTH = 80
-SHORT_NAMES = {wrk.BROWSER_SCRIPT: "browser.lua", OPEN_LOOP_SCRIPT: "open_loop.py", sys.executable: "python"}
+SHORT_NAMES = {
+    wrk.BROWSER_SCRIPT: "browser.lua",
+    OPEN_LOOP_SCRIPT: "open_loop.py",
+    ECHOES_SCRIPT: "echoes.py",
+    sys.executable: "python",
+}
 VERSIONS_SHOWN = (
     "eitherway",
+    "eventlet",
     "gevent",
     "granian",
     "greenlet",
@@ -38,6 +44,7 @@ VERSIONS_SHOWN = (
     "meinheld",
     "uvicorn",
     "uvloop",
+    "websockets",
 )
 
 

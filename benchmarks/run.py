@@ -41,8 +41,8 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME",
-        help="only groups (sync, threads, gevent, asgi, waits, processes, memory, idle) and servers with a word that"
-        " begins with NAME; may be given several times",
+        help="only groups (sync, threads, gevent, eventlet, asgi, trio, twisted, native, waits, websocket, processes,"
+        " memory, idle) and servers with a word that begins with NAME; may be given several times",
     )
     parser.add_argument("--rounds", type=positive, default=3, help="each with servers started anew (3)")
     parser.add_argument(

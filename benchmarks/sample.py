@@ -17,6 +17,7 @@ from scenarios import Load
 from wrk import LoadError
 
 OPEN_LOOP_SCRIPT = str(Path(__file__).parent / "open_loop.py")
+ECHOES_SCRIPT = str(Path(__file__).parent / "echoes.py")
 SLACK_SECONDS = 30
 DISTURBED_SHARE = 0.05  # of a core, taken by other programs during a sample
 
@@ -64,7 +65,7 @@ def take(server: ServerProcess, load: Load, seconds: int, placement: Placement) 
     server.check_alive()
     if done.returncode:
         raise LoadError((done.stderr or done.stdout).strip() or f"{command[3]} ended with code {done.returncode}")
-    printed = json.loads(done.stdout) if load.rate else wrk.parse(done.stdout)
+    printed = wrk.parse(done.stdout) if command[3] == "wrk" else json.loads(done.stdout)
     if not printed["requests"]:
         raise LoadError(f"no answer to any of {load.clients} clients within {seconds} s")
     if placement.is_shared:
@@ -82,9 +83,11 @@ def take(server: ServerProcess, load: Load, seconds: int, placement: Placement) 
 
 
 def command_line(load: Load, url: str, seconds: int) -> list[str]:
-    """The generator's command: wrk, or ours where the load has a rate."""
+    """The generator's command: wrk, or ours where the load has a rate or speaks another protocol."""
     if load.rate:
         return [sys.executable, OPEN_LOOP_SCRIPT, url, str(load.rate), str(seconds)]
+    if load.head == "websocket":
+        return [sys.executable, ECHOES_SCRIPT, url, str(load.clients), str(seconds)]
     return wrk.command_line(load, url, seconds)
 
 

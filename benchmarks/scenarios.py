@@ -8,12 +8,20 @@ from dataclasses import dataclass
 
 from apps import LONG_SECONDS, SHORT_SECONDS, WAIT_SECONDS
 from servers import (
+    AIOHTTP,
+    AIOHTTP_OWN,
+    AIOHTTP_OWN_UVLOOP,
+    AIOHTTP_UVLOOP,
     ASYNCIO,
+    DAPHNE_ASGI,
+    EVENTLET,
+    EVENTLET_WSGI,
     GEVENT,
     GRANIAN_ASGI,
     GRANIAN_ASGI_2,
     GRANIAN_ASGI_4,
     GRANIAN_RUST_TASKS,
+    GRANIAN_SOCKETS,
     GRANIAN_WSGI,
     GRANIAN_WSGI_8,
     GUNICORN_GEVENT,
@@ -22,18 +30,31 @@ from servers import (
     GUNICORN_GTHREAD_4,
     GUNICORN_SYNC,
     GUNICORN_SYNC_4,
+    HYPERCORN_TRIO,
     MEINHELD,
     NGINX_GUNICORN_4,
     SYNC,
     SYNC_4,
     THREADS,
     THREADS_2,
+    TORNADO,
+    TORNADO_OWN,
+    TORNADO_OWN_UVLOOP,
+    TORNADO_UVLOOP,
+    TRIO,
+    TWISTED_ASGI,
+    TWISTED_OWN,
+    TWISTED_SITE,
+    TWISTED_WEB,
+    TWISTED_WSGI,
     UVICORN_2,
     UVICORN_4,
+    UVICORN_SOCKETS,
     UVICORN_UVLOOP,
     UVLOOP,
     UVLOOP_2,
     UVLOOP_4,
+    UVLOOP_SOCKETS,
     Server,
 )
 
@@ -45,13 +66,13 @@ IDLE_CONNECTIONS = 10_000
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk does; or, with a rate, what open_loop.py does."""
+    """What wrk does; with a rate, what open_loop.py does; with the head "websocket", what echoes.py does."""
 
     name: str
     title: str
     app: str
     clients: int
-    head: str  # "wrk", "browser" or "changing": see browser.lua
+    head: str  # "wrk", "browser" or "changing" (see browser.lua), or "websocket"
     in_slices: bool = True  # in turns of a second, against a core whose speed varies
     rate: float = 0.0  # requests a second, whether or not those before have been answered
 
@@ -105,14 +126,23 @@ MIXED = Load(
     in_slices=False,
     rate=round(0.6 * MIXED_CAPACITY),
 )
-LOADS = (*HELLOS, WAITS, PROCESSES, MIXED)
+ECHOES = Load("websocket", "WebSocket: 64 bytes and their echo", "echo", CLIENTS, "websocket")
+LOADS = (*HELLOS, WAITS, ECHOES, PROCESSES, MIXED)
 
 GROUPS = (
     Group("sync", (SYNC, GUNICORN_SYNC, GRANIAN_WSGI), HELLOS),
     Group("threads", (THREADS, GUNICORN_GTHREAD, GRANIAN_WSGI_8), HELLOS),
     Group("gevent", (GEVENT, GUNICORN_GEVENT, MEINHELD), HELLOS),
+    Group("eventlet", (EVENTLET, EVENTLET_WSGI), HELLOS),
     Group("asgi", (UVLOOP, ASYNCIO, UVICORN_UVLOOP, GRANIAN_ASGI, GRANIAN_RUST_TASKS), HELLOS),
+    Group("trio", (TRIO, HYPERCORN_TRIO), (WRK_HEAD,)),
+    Group("twisted, wsgi", (TWISTED_WSGI, TWISTED_WEB), (WRK_HEAD,)),
+    Group("twisted, asgi", (TWISTED_ASGI, DAPHNE_ASGI), (WRK_HEAD,)),
+    Group("native, aiohttp", (AIOHTTP, AIOHTTP_OWN, AIOHTTP_UVLOOP, AIOHTTP_OWN_UVLOOP), (WRK_HEAD,)),
+    Group("native, tornado", (TORNADO, TORNADO_OWN, TORNADO_UVLOOP, TORNADO_OWN_UVLOOP), (WRK_HEAD,)),
+    Group("native, twisted", (TWISTED_SITE, TWISTED_OWN), (WRK_HEAD,)),
     Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
+    Group("websocket", (UVLOOP_SOCKETS, UVICORN_SOCKETS, GRANIAN_SOCKETS), (ECHOES,)),
     Group("processes, sync", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
     Group("processes, threads", (THREADS_2, GUNICORN_GTHREAD_2), (PROCESSES,)),
     Group("processes, hybrid", (UVLOOP_2, UVICORN_2, GRANIAN_ASGI_2), (PROCESSES,)),
@@ -129,6 +159,7 @@ MEMORY_SERVERS = (
     SYNC,
     THREADS,
     GEVENT,
+    EVENTLET,
     ASYNCIO,
     UVLOOP,
     UVICORN_UVLOOP,
@@ -149,15 +180,29 @@ def targets() -> Iterable[Target]:
             (THREADS, GRANIAN_WSGI_8, 0.9),
             (GEVENT, GUNICORN_GEVENT, 9.0),
             (GEVENT, MEINHELD, 1.5),
+            (EVENTLET, EVENTLET_WSGI, 5.0),
             (UVLOOP, UVICORN_UVLOOP, 1.35),
             (UVLOOP, GRANIAN_ASGI, 1.35),
             (ASYNCIO, UVICORN_UVLOOP, 1.1),
         ):
             yield Target(load.name, "rate", ours, beside, bound, is_minimum=True)
         yield Target(load.name, "p99_ms", THREADS, GRANIAN_WSGI_8, 2.0, is_minimum=False)
+    for ours, beside, bound in (
+        (TRIO, HYPERCORN_TRIO, 6.0),
+        (TWISTED_WSGI, TWISTED_WEB, 3.0),
+        (TWISTED_ASGI, DAPHNE_ASGI, 3.0),
+        (AIOHTTP, AIOHTTP_OWN, 0.95),
+        (AIOHTTP_UVLOOP, AIOHTTP_OWN, 0.95),
+        (TORNADO, TORNADO_OWN, 0.95),
+        (TORNADO_UVLOOP, TORNADO_OWN, 0.95),
+        (TWISTED_SITE, TWISTED_OWN, 0.95),
+    ):
+        yield Target(WRK_HEAD.name, "rate", ours, beside, bound, is_minimum=True)
     for ours in (GEVENT, UVLOOP):
         yield Target(WAITS.name, "rate", ours, IDEAL_RATE, 0.85, is_minimum=True)
         yield Target(WAITS.name, "p99_ms", ours, 90.0, 1.0, is_minimum=False)
+    yield Target(ECHOES.name, "rate", UVLOOP_SOCKETS, UVICORN_SOCKETS, 1.2, is_minimum=True)
+    yield Target(ECHOES.name, "rate", UVLOOP_SOCKETS, GRANIAN_SOCKETS, 1.0, is_minimum=True)
     for ours, beside, bound in (
         (SYNC_4, GUNICORN_SYNC_4, 4.0),
         (SYNC_4, NGINX_GUNICORN_4, 5.0),

@@ -22,6 +22,8 @@ UVICORN = (
     "{bin}/uvicorn apps:{app} --host {host} --port {port} --workers {workers} --http httptools --interface asgi3"
     " --no-access-log --log-level warning --timeout-keep-alive 75"
 )
+HYPERCORN = "{bin}/hypercorn apps:{app} --bind {host}:{port} --workers {workers} --log-level warning --keep-alive 75"
+DAPHNE = "{bin}/daphne apps:{app} --bind {host} --port {port} --verbosity 0"
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,12 @@ def ours(engine: str, interface: str, options: str = "", library: str = "") -> S
 SYNC = ours("sync", "wsgi")
 THREADS = ours("threads", "wsgi", "--threads 8")
 GEVENT = ours("gevent", "wsgi", library="gevent")
+EVENTLET = ours("eventlet", "wsgi", library="eventlet")
 ASYNCIO = ours("asyncio", "asgi")
 UVLOOP = ours("uvloop", "asgi", library="uvloop")
+TRIO = ours("trio", "asgi", library="trio")
+TWISTED_WSGI = ours("twisted", "wsgi", "--threads 8", library="twisted")
+TWISTED_ASGI = ours("twisted", "asgi", library="twisted")
 
 GUNICORN_SYNC = Server("gunicorn sync", "wsgi", f"{GUNICORN} --worker-class sync", ("gunicorn",))
 GUNICORN_GTHREAD = Server(
@@ -74,6 +80,8 @@ MEINHELD = Server(
     f"{GUNICORN} --worker-class meinheld.gmeinheld.MeinheldWorker",
     ("meinheld", "gunicorn", "greenlet"),
 )
+# The script stands beside this file, which is on Python's path.
+EVENTLET_WSGI = Server("eventlet.wsgi", "wsgi", "{bin}/python -m own_eventlet {host}:{port} apps:{app}", ("eventlet",))
 GRANIAN_WSGI = Server("Granian WSGI (1)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 1", ("granian",))
 GRANIAN_WSGI_8 = Server("Granian WSGI (8)", "wsgi", f"{GRANIAN} --interface wsgi --blocking-threads 8", ("granian",))
 GRANIAN_ASGI = Server("Granian ASGI", "asgi", f"{GRANIAN} --interface asgi --loop uvloop", ("granian", "uvloop"))
@@ -85,6 +93,52 @@ GRANIAN_RUST_TASKS = Server(
     ("granian", "uvloop"),
 )
 UVICORN_UVLOOP = Server("uvicorn", "asgi", f"{UVICORN} --loop uvloop", ("uvicorn", "uvloop", "httptools"))
+HYPERCORN_TRIO = Server("Hypercorn on Trio", "asgi", f"{HYPERCORN} --worker-class trio", ("hypercorn", "trio"))
+TWISTED_WEB = Server(
+    "twisted.web WSGIResource (8)",
+    "wsgi",
+    "{bin}/python -m twisted_web {host}:{port} apps:{app} 8",
+    ("twisted",),
+)
+DAPHNE_ASGI = Server("daphne", "asgi", DAPHNE, ("daphne", "twisted"))
+
+# Applications that bring a server of their own: native_aiohttp.py and its like have both.
+
+
+def native(framework: str, engine: str) -> Server:
+    """eitherway with such an application."""
+    command = f"{EITHERWAY} --engine {engine}".replace("apps:{app}", f"native_{framework}:app")
+    libraries = (framework, "uvloop") if engine == "uvloop" else (framework,)
+    return Server(f"eitherway {engine}, {framework}", framework, command, ("eitherway", *libraries))
+
+
+def own(framework: str, loop: str = "") -> Server:
+    """The framework's own server."""
+    name = f"{framework}'s own server" + (f", {loop}" if loop else "")
+    command = f"{{bin}}/python -m native_{framework} {{host}}:{{port}} {loop}".strip()
+    return Server(name, framework, command, (framework, *([loop] if loop else [])))
+
+
+AIOHTTP, AIOHTTP_UVLOOP = native("aiohttp", "asyncio"), native("aiohttp", "uvloop")
+TORNADO, TORNADO_UVLOOP = native("tornado", "asyncio"), native("tornado", "uvloop")
+TWISTED_SITE = native("twisted", "twisted")
+AIOHTTP_OWN, AIOHTTP_OWN_UVLOOP = own("aiohttp"), own("aiohttp", "uvloop")
+TORNADO_OWN, TORNADO_OWN_UVLOOP = own("tornado"), own("tornado", "uvloop")
+TWISTED_OWN = own("twisted")
+
+# With WebSockets, on which Granian's and uvicorn's other rows spend nothing.
+UVICORN_SOCKETS = Server(
+    "uvicorn, websockets",
+    "asgi",
+    f"{UVICORN} --loop uvloop --ws websockets-sansio",
+    ("uvicorn", "uvloop", "httptools", "websockets"),
+)
+GRANIAN_SOCKETS = Server(
+    "Granian ASGI, WebSocket", "asgi", GRANIAN_ASGI.command.replace(" --no-ws", ""), ("granian", "uvloop")
+)
+UVLOOP_SOCKETS = replace(
+    UVLOOP, name="eitherway uvloop, WebSocket", distributions=(*UVLOOP.distributions, "websockets")
+)
 
 # Several worker processes. The scripts stand beside this file, which is on Python's path.
 NGINX_GUNICORN = Server(

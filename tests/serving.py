@@ -19,8 +19,14 @@ from typing import Any
 import h11
 
 APPS = Path(__file__).parent / "apps"
-WSGI_ENGINES = ("sync", "threads", "gevent", "asyncio", "uvloop", "twisted")
-ASGI_ENGINES = ("sync", "threads", "asyncio", "uvloop", "twisted")
+ASYNCIO_ENGINES = ("sync", "threads", "asyncio", "uvloop", "twisted")  # whose ASGI is on a loop of asyncio's kind
+OTHER_LOOPS = ("trio", "curio") if sys.version_info < (3, 12) else ("trio",)  # Curio does not know newer ones
+# One engine for each way of waiting: for tests that say more of an interface than of an engine.
+WSGI_KINDS = ("sync", "threads", "gevent", "eventlet", "asyncio")
+ASGI_KINDS = ("sync", "threads", "asyncio", "uvloop", *OTHER_LOOPS)
+ANYIO_ENGINES = (*ASYNCIO_ENGINES, "trio")  # on which FastAPI and Starlette run
+WSGI_ENGINES = ("sync", "threads", "gevent", "eventlet", "asyncio", "uvloop", "twisted", *OTHER_LOOPS)
+ASGI_ENGINES = (*ASYNCIO_ENGINES, *OTHER_LOOPS)
 PATIENCE = 20.0  # seconds until a condition that should come true is given up
 
 

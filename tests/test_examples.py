@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from types import ModuleType
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 import matrix
 from eitherway.config import MODELS
 from matrix import FRAMEWORKS, Framework
 from notes_script import check_contexts, drive
-from serving import Server
+from serving import Server, Start, wait_until
 
 PAIRS = matrix.diagonal()
 # Those whose contexts are their own art, wherever the whole script does not run already.
@@ -77,8 +80,11 @@ def test_every_engine_and_every_framework_has_its_turn() -> None:
 
 
 def test_every_example_has_its_row() -> None:
-    """Or is one of the twins; `notes` is what the others share."""
-    assert sorted(["notes", "twins_fastapi", "twins_flask", *(each.example for each in matrix.EXAMPLES_OF)]) == EXAMPLES
+    """Or is one of the twins, or the chat; `notes` is what the others share."""
+    assert (
+        sorted(["flask_chat", "notes", "twins_fastapi", "twins_flask", *(each.example for each in matrix.EXAMPLES_OF)])
+        == EXAMPLES
+    )
 
 
 def test_the_readme_has_every_pair() -> None:
@@ -93,6 +99,36 @@ def test_the_readme_has_every_pair() -> None:
                 "no" if matrix.hole(framework, engine) else "detour" if matrix.detour(framework, engine) else "native"
             )
             assert cell.split()[0] == word, (framework.example, engine)
+
+
+# The chat.
+
+
+@pytest.mark.parametrize("engine", ["threads", "gevent", "eventlet"])
+def test_the_chat(engine: str, own_server: Start) -> None:
+    pytest.importorskip("flask")
+    if MODELS[engine].library:
+        pytest.importorskip(MODELS[engine].library)
+    server = own_server("flask_chat:app", engine, "--chdir", str(matrix.EXAMPLES))
+    room = f"ws://127.0.0.1:{server.port}/rooms/tea"
+    with connect(f"{room}?name=Ada") as ada, connect(f"{room}?name=Bob") as bob:
+        ada.send("Good tea. <3")
+        line = {"name": "Ada", "text": "Good tea. <3"}
+        assert [json.loads(member.recv(20)) for member in (ada, bob)] == [line, line]
+        assert httpx.get(f"{server.url}/rooms").json() == {"tea": 2}
+        with connect(f"{room}?name=Carl") as carl:
+            assert json.loads(carl.recv(20)) == line, "newcomers see what was said"
+            carl.send(b"\0")
+            with pytest.raises(ConnectionClosed) as caught:
+                carl.recv(20)
+            assert caught.value.rcvd is not None
+            assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1003, "text only")
+    with pytest.raises(InvalidStatus) as refused:
+        connect(room)
+    assert refused.value.response.status_code == 400
+    wait_until(lambda: httpx.get(f"{server.url}/rooms").json() == {"tea": 0})
+    assert "<title>Chat</title>" in httpx.get(server.url).text
+    assert server.stop() == 0, server.log
 
 
 # The twins.

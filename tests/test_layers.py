@@ -46,10 +46,11 @@ ARROWS: dict[str, set[str]] = {
 # The libraries of engines, and the only files that may import them.
 LIBRARIES = {
     "gevent": {"engines/gevent.py", "lab/switching.py"},
-    "greenlet": {"engines/gevent.py"},
-    "trio": {"engines/trio.py"},
-    "curio": {"engines/curio.py"},
-    "twisted": {"engines/twisted.py"},
+    "eventlet": {"engines/eventlet.py", "lab/switching.py"},
+    "greenlet": {"engines/gevent.py", "engines/eventlet.py"},
+    "trio": {"engines/trio.py", "lab/switching.py"},
+    "curio": {"engines/curio.py", "lab/switching.py"},
+    "twisted": {"engines/twisted.py", "interfaces/twisted.py"},
     "uvloop": {"lab/switching.py"},
     "websockets": {"http/websocket.py"},
 }

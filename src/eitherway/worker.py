@@ -60,11 +60,14 @@ class Worker:
             collects_bodies=self._engine.collects_bodies,
             access_log=_open_access_log(config),
         )
-        self._listeners = [Listener(self._service, sock, shared=self.shares_sockets) for sock in self._sockets]
+        interface = _join(interface_name, application, self._engine, config, self._service)
+        connect = getattr(interface, "connected", None)  # it brings a server of its own
+        shared = self.shares_sockets
+        self._listeners = [Listener(self._service, each, shared=shared, connect=connect) for each in self._sockets]
         self._ending = Ending(self._service, self._listeners, self._engine.stop)
         self._belongings += [self._poller.forget, self._service.forget]
         self._take_signals()
-        interface = self._prepare(_join(interface_name, application, self._engine, config, self._service))
+        interface = self._prepare(interface)
         # What is loaded by now lives as long as the process; the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -143,10 +146,23 @@ def _open_access_log(config: Config) -> AccessLog | None:
 
 def _join(name: str, application: Any, engine: Engine, config: Config, service: Service) -> Interface:
     """The interface of that name over the application, with the engine's verb."""
-    if name == "asgi":
+    interface: Interface
+    if name == "aiohttp":
+        from eitherway.interfaces.aiohttp import AiohttpInterface
+
+        interface = AiohttpInterface(application, config, service)
+    elif name == "tornado":
+        from eitherway.interfaces.tornado import TornadoInterface
+
+        interface = TornadoInterface(application, config, service)
+    elif name == "twisted":
+        from eitherway.interfaces.twisted import TwistedInterface
+
+        interface = TwistedInterface(application, config, service)
+    elif name == "asgi":
         from eitherway.interfaces.asgi import ASGIInterface
 
-        interface: Interface = ASGIInterface(application, config, service.ended, service.sessions)
+        interface = ASGIInterface(application, config, service.ended, service.sessions)
     else:
         from eitherway.interfaces.wsgi import WSGIInterface
 

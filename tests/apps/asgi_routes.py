@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from loops import beside, cancelled, sleep
+
 from notes import note
 
 Scope = dict[str, Any]
@@ -102,8 +104,8 @@ async def taken(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def opened(gate: str) -> None:
-    while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - the test's signal
-        await asyncio.sleep(0.02)
+    while not Path(gate).exists():  # noqa: ASYNC240 - the test's signal
+        await sleep(0.02)
 
 
 # ---- responses ----
@@ -188,16 +190,13 @@ async def listens_while_sending(scope: Scope, receive: Receive, send: Send) -> N
             if message["type"] == "http.disconnect":
                 return
 
-    listener = asyncio.create_task(listen())
-    await send(START)
-    if "cancel" in query(scope):
-        await asyncio.sleep(0)
-        listener.cancel()
-        await asyncio.wait([listener])
-        note(key, f"cancelled {listener.cancelled()}")
-    else:
-        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
-        await listener
+    async with beside(listen) as cancel:
+        await send(START)
+        if "cancel" in query(scope):
+            await sleep(0)
+            note(key, f"cancelled {await cancel()}")
+        else:
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
     await send({"type": "http.response.body", "body": b" done"})
 
 
@@ -207,7 +206,7 @@ async def held(scope: Scope, receive: Receive, send: Send) -> None:
     note(asked["key"], "in")
     try:
         await opened(asked["gate"])
-    except asyncio.CancelledError:
+    except cancelled():
         note(asked["key"], "cancelled")
         raise
     note(asked["key"], "out")
@@ -304,7 +303,7 @@ futures: dict[str, weakref.ref[asyncio.Future[None]]] = {}
 async def context(scope: Scope, receive: Receive, send: Send) -> None:
     before = variable.get()
     variable.set("used")
-    await asyncio.sleep(0)
+    await sleep(0)
     await answer(send, before)
 
 

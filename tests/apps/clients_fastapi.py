@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 from fastapi import BackgroundTasks, FastAPI, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from starlette.middleware.sessions import SessionMiddleware
@@ -91,7 +92,7 @@ def in_a_thread() -> dict[str, str]:
 async def background(key: str, gate: str, tasks: BackgroundTasks) -> dict[str, str]:
     async def work() -> None:
         while not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - the test's signal
-            await asyncio.sleep(0.02)
+            await anyio.sleep(0.02)
         note(key, "worked")
 
     tasks.add_task(work)
@@ -109,7 +110,7 @@ async def endless(key: str) -> StreamingResponse:
         try:
             while True:
                 yield BLOCK
-                await asyncio.sleep(0)
+                await anyio.lowlevel.checkpoint()
         finally:
             note(key, "ended")
 

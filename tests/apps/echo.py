@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from loops import sleep
 
 SEEN: list[str] = []
 BLOCK = b"x" * 65536
@@ -95,8 +96,8 @@ async def asgi(scope: dict[str, Any], receive: Callable[[], Any], send: Callable
         await send({"type": "http.response.body"})
         return
     if path == "/wait":
-        while not Path(query).exists():  # noqa: ASYNC110, ASYNC240 - the test's signal
-            await asyncio.sleep(LOOK)
+        while not Path(query).exists():  # noqa: ASYNC240 - the test's signal
+            await sleep(LOOK)
     if path == "/seen":
         answer = json.dumps(SEEN).encode()
     elif path == "/ignore":

@@ -13,12 +13,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from engines_wsgi import Counter
+from loops import event, happen, sleep
 
 from notes import note
 
 BLOCK = b"x" * 65536
 counters: defaultdict[str, Counter] = defaultdict(Counter)
-events: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+events: defaultdict[str, Any] = defaultdict(event)
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
@@ -34,7 +35,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Callable[[dict[str, Any
         with counter.entered():
             await events[key].wait()
     elif kind == "/open":
-        events[key].set()
+        await happen(events[key])
     elif kind == "/blocked":  # a call that blocks its thread, as it should not
         with counter.entered():
             while not Path(asked["gate"]).exists():  # noqa: ASYNC240
@@ -44,7 +45,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Callable[[dict[str, Any
             barriers.setdefault(key, threading.Barrier(int(asked["parties"]))).wait(30)
     elif kind == "/order":
         note(key, f"begins {asked['number']}")
-        await asyncio.sleep(0.01)
+        await sleep(0.01)
         note(key, f"ends {asked['number']}")
     elif kind == "/loop":
         body = type(asyncio.get_running_loop()).__module__

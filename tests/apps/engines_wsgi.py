@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import io
-import json
+import select
+import selectors
 import socket
+import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +25,8 @@ from flask import Flask, request
 from notes import note
 
 flask = Flask(__name__)
+
+green: Any = sys.modules.get("gevent") or sys.modules.get("eventlet")  # the library whose engine runs this, if one does
 
 
 class Counter:
@@ -80,13 +86,12 @@ def held(key: str) -> str:
     return "released"
 
 
-@flask.get("/gevent-sleep/<key>")
-def gevent_sleep(key: str) -> str:
-    import gevent
-
+@flask.get("/green-sleep/<key>")
+def green_sleep(key: str) -> str:
+    """The same with the library's own sleep."""
     with counters[key].entered():
         while not Path(request.args["gate"]).exists():
-            gevent.sleep(0.05)
+            green.sleep(0.05)
     return "released"
 
 
@@ -123,6 +128,42 @@ def by_database(key: str) -> str:
 
 
 local = threading.local()
+
+
+@flask.get("/child/<key>")
+def by_child(key: str) -> str:
+    """Wait for a process, which waits for the gate."""
+    script = 'while [ ! -e "$0" ]; do sleep 0.05; done; echo opened'
+    with counters[key].entered():
+        done = subprocess.run(["sh", "-c", script, request.args["gate"]], capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+@flask.get("/selector/<key>")
+def by_selector(key: str) -> str:
+    """Wait as asyncio's and urllib3's like do: by the selector that the platform offers."""
+    host, port = request.args["upstream"].split(":")
+    with (
+        counters[key].entered(),
+        socket.create_connection((host, int(port))) as connection,
+        selectors.DefaultSelector() as selector,
+    ):
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        selector.register(connection, selectors.EVENT_READ)
+        assert selector.select(30)
+        return connection.makefile("rb").read().partition(b"\r\n\r\n")[2].decode()
+
+
+@flask.get("/echo/<key>", websocket=True)
+def echoes(key: str) -> str:
+    """Give up waiting for a message again and again, as applications do that have other things to do, too."""
+    socket = request.environ["eitherway.websocket"]
+    with counters[key].entered():
+        while not socket.closed:
+            with green.Timeout(0.05, False):
+                if (message := socket.receive()) is not None:
+                    socket.send(message)
+    return ""
 
 
 @flask.get("/local/<key>")
@@ -164,20 +205,18 @@ def no_such() -> str:
 
 @flask.post("/timed-out-read")
 def timed_out_read() -> str:
-    """Give up waiting for the body, as applications on gevent do."""
-    import gevent
-
-    with gevent.Timeout(0.05, False):
+    """Give up waiting for the body, as applications on greenlets do."""
+    with green.Timeout(0.05, False):
         request.environ["wsgi.input"].read()
         return "read"
     return "gave up"
 
 
 @flask.get("/patched")
-def patched() -> dict[str, bool]:
-    from gevent import monkey
-
-    return {name: monkey.is_module_patched(name) for name in ("socket", "ssl", "threading", "time", "select")}
+def patched() -> dict[str, str]:
+    """Whose are the things that wait?"""
+    waiting = (socket.socket, ssl.SSLContext, _thread.start_new_thread, threading.local, time.sleep, select.select)
+    return {each.__name__: each.__module__.partition(".")[0] for each in waiting}
 
 
 @flask.get("/order/<key>")
@@ -223,5 +262,5 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     return plain(environ, start_response) if plain else flask.wsgi_app(environ, start_response)
 
 
-if "gevent" in sys.modules:
-    note("imported", json.dumps(time.sleep.__module__))
+if green:
+    note("imported", time.sleep.__module__.partition(".")[0])

@@ -19,6 +19,7 @@ ENGINES = [
     ("supervised:app", "threads", "request"),
     ("supervised:app", "threads", "kernel"),
     ("supervised:app", "gevent", "kernel"),
+    ("supervised:app", "eventlet", "kernel"),
     ("supervised:asgi", "uvloop", "request"),
 ]
 FAULTS = [

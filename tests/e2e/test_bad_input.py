@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from serving import ASGI_ENGINES, WSGI_ENGINES, Client, Server, Start, request_bytes, wait_until
+from serving import ASGI_KINDS, WSGI_KINDS, Client, Server, Start, request_bytes, wait_until
 
-PAIRS = [(engine, "wsgi") for engine in WSGI_ENGINES] + [(engine, "asgi") for engine in ASGI_ENGINES]
+PAIRS = [(engine, "wsgi") for engine in WSGI_KINDS] + [(engine, "asgi") for engine in ASGI_KINDS]
 every_pair = pytest.mark.parametrize(("engine", "interface"), PAIRS)
-every_wsgi_engine = pytest.mark.parametrize("engine", WSGI_ENGINES)
+every_wsgi_engine = pytest.mark.parametrize("engine", WSGI_KINDS)
 
 TIMEOUTS = (
     "--head-timeout",

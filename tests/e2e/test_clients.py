@@ -18,11 +18,11 @@ import pycurl
 import pytest
 import requests
 
-from serving import ASGI_ENGINES, WSGI_ENGINES, Server, Start, wait_until
+from serving import ANYIO_ENGINES, WSGI_ENGINES, Server, Start, wait_until
 
 BLOCK = bytes(range(256)) * 64
 FLASK, FASTAPI = "clients_flask:app", "clients_fastapi:app"
-PAIRS = [(FLASK, engine) for engine in WSGI_ENGINES] + [(FASTAPI, engine) for engine in ASGI_ENGINES]
+PAIRS = [(FLASK, engine) for engine in WSGI_ENGINES] + [(FASTAPI, engine) for engine in ANYIO_ENGINES]
 
 
 @pytest.fixture(params=PAIRS, ids=[f"{app.split(':')[0].split('_')[1]}-{engine}" for app, engine in PAIRS])
@@ -30,7 +30,7 @@ def server(request: pytest.FixtureRequest, shared_server: Start) -> Server:
     return shared_server(*request.param)
 
 
-@pytest.fixture(params=ASGI_ENGINES)
+@pytest.fixture(params=ANYIO_ENGINES)
 def fastapi(request: pytest.FixtureRequest, shared_server: Start) -> Server:
     return shared_server(FASTAPI, request.param)
 
@@ -213,7 +213,7 @@ def test_a_stream_ends_when_its_client_leaves(fastapi: Server) -> None:
     assert fastapi.ask("/hello").status == 200
 
 
-@pytest.mark.parametrize("engine", ASGI_ENGINES)
+@pytest.mark.parametrize("engine", ANYIO_ENGINES)
 def test_the_framework_s_lifespan_is_shut_down(engine: str, own_server: Start) -> None:
     server = own_server(FASTAPI, engine)
     assert server.ask("/hello").body == b'{"hello":"you"}'

@@ -199,7 +199,7 @@ def test_an_idle_server_ends_at_once(app: str, engine: str, own_server: Start) -
 # ---- addresses ----
 
 
-@pytest.mark.parametrize("engine", ["threads", "gevent", "uvloop"])
+@pytest.mark.parametrize("engine", ["threads", "gevent", "eventlet", "uvloop"])
 def test_the_file_of_a_unix_socket_comes_and_goes(engine: str, own_server: Start, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     stale = socket.socket(socket.AF_UNIX)
@@ -296,7 +296,7 @@ def test_another_server_s_unix_socket_is_left_alone(own_server: Start, tmp_path:
     assert first.stop() == 0
 
 
-@pytest.mark.parametrize("engine", ["threads", "gevent", "uvloop"])
+@pytest.mark.parametrize("engine", ["threads", "gevent", "eventlet", "uvloop"])
 def test_an_application_that_fails_to_import(engine: str, own_server: Start, tmp_path: Path) -> None:
     (tmp_path / "broken_shop.py").write_text("import os\n\nraise ValueError('no settings')\n")
     server = own_server("broken_shop:app", engine, "--pythonpath", str(tmp_path), ready=False)

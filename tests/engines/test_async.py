@@ -1,4 +1,4 @@
-"""asyncio and uvloop: a task a request; all that wait, wait at the same time on one thread."""
+"""The loops: a task a request; all that wait, wait at the same time on one thread."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from serving import Start, request_bytes, wait_until
+from serving import ASGI_ENGINES, Start, request_bytes, wait_until
 
 
-@pytest.mark.parametrize("engine", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("engine", [name for name in ASGI_ENGINES if name not in {"sync", "threads"}])
 def test_200_requests_wait_at_the_same_time(engine: str, shared_server: Start) -> None:
     server = shared_server("engines_asgi:app", engine)
     key = uuid4().hex

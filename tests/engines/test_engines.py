@@ -156,8 +156,9 @@ def test_sockets_are_served_while_all_who_run_requests_are_blocked(
 # ---- who runs what ----
 
 
-def test_asgi_on_gevent_is_refused_with_a_line_that_says_why(own_server: Start) -> None:
-    server = own_server(ASGI, "gevent", ready=False)
+@pytest.mark.parametrize("engine", ["gevent", "eventlet"])
+def test_asgi_on_greenlets_is_refused_with_a_line_that_says_why(own_server: Start, engine: str) -> None:
+    server = own_server(ASGI, engine, ready=False)
     assert server.wait() == 4
     (line,) = [line for line in server.log.splitlines() if not line.startswith("note ")]
     assert "ASGI" in line
@@ -165,7 +166,7 @@ def test_asgi_on_gevent_is_refused_with_a_line_that_says_why(own_server: Start) 
     assert "--engine uvloop or asyncio" in line
 
 
-@pytest.mark.parametrize("library", ["gevent", "uvloop"])
+@pytest.mark.parametrize("library", ["gevent", "eventlet", "uvloop"])
 def test_a_missing_library_is_named_with_its_cure(library: str, own_server: Start, tmp_path: Path) -> None:
     hide(tmp_path, library)
     server = own_server(WSGI, library, ready=False, env=with_path(tmp_path))

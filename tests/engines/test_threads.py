@@ -14,7 +14,7 @@ import pytest
 from serving import Client, Server, Start, request_bytes, wait_until
 
 WSGI, ASGI = "engines_wsgi:app", "engines_asgi:app"
-POOLS = ["threads", "asyncio", "uvloop"]
+POOLS = ["threads", "asyncio", "twisted", "trio"]
 PAIRS = [*((WSGI, engine) for engine in POOLS), (ASGI, "threads")]
 every_pool = pytest.mark.parametrize(
     ("app", "engine"), PAIRS, ids=[f"{'wsgi' if app == WSGI else 'asgi'}-{engine}" for app, engine in PAIRS]

@@ -15,13 +15,24 @@ from uuid import uuid4
 import h11
 import pytest
 
-from serving import ASGI_ENGINES, PATIENCE, Client, Server, Start, chunked, request_bytes, wait_until
+from serving import (
+    ASGI_ENGINES,
+    ASGI_KINDS,
+    ASYNCIO_ENGINES,
+    PATIENCE,
+    Client,
+    Server,
+    Start,
+    chunked,
+    request_bytes,
+    wait_until,
+)
 
 APP = "asgi_routes:app"
 BLOCK = bytes(range(256)) * 256
 
 
-@pytest.fixture(params=ASGI_ENGINES)
+@pytest.fixture(params=ASGI_KINDS)
 def server(request: pytest.FixtureRequest, shared_server: Start) -> Server:
     return shared_server(APP, request.param)
 
@@ -510,14 +521,16 @@ def test_context_variables_are_fresh_for_every_request(server: Server) -> None:
         assert [client.response().body for _ in range(3)] == [b'"fresh"'] * 3
 
 
-def test_a_task_left_behind_is_not_lost_to_the_garbage_collector(server: Server, key: str) -> None:
+@pytest.mark.parametrize("engine", ASYNCIO_ENGINES)
+def test_a_task_left_behind_is_not_lost_to_the_garbage_collector(engine: str, shared_server: Start, key: str) -> None:
+    server = shared_server(APP, engine)
     assert server.ask(f"/leaves-a-task?key={key}").body == b"left"
     wait_until(lambda: server.notes(key) == ["waits"])
     assert server.ask(f"/resolves?key={key}").body == b"resolved"
     wait_until(lambda: server.notes(key) == ["waits", "went on"])
 
 
-@pytest.mark.parametrize("engine", [name for name in ASGI_ENGINES if name != "sync"])
+@pytest.mark.parametrize("engine", [name for name in ASYNCIO_ENGINES if name != "sync"])
 def test_a_request_that_waits_is_not_lost_to_the_garbage_collector(engine: str, shared_server: Start, key: str) -> None:
     server = shared_server(APP, engine)
     with server.connect() as client:

@@ -18,12 +18,12 @@ from uuid import uuid4
 import h11
 import pytest
 
-from serving import PATIENCE, WSGI_ENGINES, Client, Server, Start, chunked, request_bytes, wait_until
+from serving import PATIENCE, WSGI_KINDS, Client, Server, Start, chunked, request_bytes, wait_until
 
 APP = "wsgi_routes:app"
 
 
-@pytest.fixture(params=WSGI_ENGINES)
+@pytest.fixture(params=WSGI_KINDS)
 def server(request: pytest.FixtureRequest, shared_server: Start) -> Server:
     return shared_server(APP, request.param)
 
@@ -47,7 +47,7 @@ def logged_since(server: Server, start: int, text: str) -> None:
 # ---- wsgiref's validator ----
 
 
-@pytest.mark.parametrize("engine", WSGI_ENGINES)
+@pytest.mark.parametrize("engine", WSGI_KINDS)
 def test_the_standard_library_s_validator_finds_nothing(engine: str, shared_server: Start, tmp_path: Path) -> None:
     server = shared_server("wsgi_routes:validated", engine, "--interface", "wsgi")
     (tmp_path / "file").write_bytes(b"in a file")
@@ -180,7 +180,7 @@ def test_the_root_path_is_the_script_name(engine: str, target: str, path: str, s
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/shop", path)
 
 
-@pytest.mark.parametrize("engine", WSGI_ENGINES)
+@pytest.mark.parametrize("engine", WSGI_KINDS)
 def test_over_a_unix_socket(engine: str, own_server: Start, tmp_path: Path) -> None:
     server = own_server(APP, engine, bind=f"unix:{tmp_path / 's'}")
     with Client(socket.socket(socket.AF_UNIX)) as client:
@@ -458,7 +458,7 @@ def test_read_does_not_wait_for_more_than_was_asked(server: Server) -> None:
 
 
 @pytest.mark.parametrize("chunks", [0, 60_000])
-@pytest.mark.parametrize("engine", WSGI_ENGINES)
+@pytest.mark.parametrize("engine", WSGI_KINDS)
 def test_a_large_upload_stays_out_of_memory(engine: str, chunks: int, own_server: Start) -> None:
     server = own_server(APP, engine)
     piece = bytes(range(250)) * 4000  # 1 MB

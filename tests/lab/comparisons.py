@@ -151,6 +151,17 @@ def engines() -> Comparison:
     )
 
 
+def every_engine() -> Comparison:
+    """All there are, most of them close to one another."""
+    cpu = {
+        "gevent": 0.00041, "eventlet": 0.00039, "asyncio": 0.00052, "uvloop": 0.00043, "trio": 0.0009,
+        "curio": 0.0008, "twisted": 0.00061,
+    }  # fmt: skip
+    loops = (configuration(name, 0.05, each, ONLY_ONE, spread=0.07) for name, each in cpu.items())
+    sync, threads, *_ = engines().configurations
+    return comparison((sync, threads, *loops))
+
+
 def alone() -> Comparison:
     verdict = Verdict(("Only gevent was measured.",), "gevent", "eitherway serve shop:app --engine gevent", "clear")
     return comparison((configuration("gevent", 0.05, 0.0004, ONLY_ONE),), verdict=verdict)
@@ -246,5 +257,6 @@ def nasty() -> Comparison:
 
 
 SAMPLES = {
-    made.__name__: made for made in (engines, alone, ties, failures, incomplete, empty, one_load, many, nasty)
-}  # fmt: skip
+    made.__name__: made
+    for made in (engines, every_engine, alone, ties, failures, incomplete, empty, one_load, many, nasty)
+}

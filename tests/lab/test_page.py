@@ -128,7 +128,7 @@ def test_everything_is_visible_and_nothing_goes_wrong(opened: Open, name: str, w
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["engines", "failures", "incomplete"])
+@pytest.mark.parametrize("name", ["every_engine", "failures", "incomplete"])
 def test_every_text_can_be_read(opened: Open, name: str, scheme: str) -> None:
     found = opened(name, color_scheme=scheme)
     paper = found.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -136,7 +136,7 @@ def test_every_text_can_be_read(opened: Open, name: str, scheme: str) -> None:
     assert found.page.evaluate(FAINT) == []
 
 
-@pytest.mark.parametrize("name", ["engines", "many", "nasty"])
+@pytest.mark.parametrize("name", ["every_engine", "many", "nasty"])
 def test_print_shows_all_of_it_and_no_buttons(opened: Open, name: str) -> None:
     found = opened(name, PAPER, color_scheme="dark")
     found.page.emulate_media(media="print", color_scheme="dark")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eitherway.cli import commands
-from eitherway.config import load
+from eitherway.config import MODELS, load
 from eitherway.lab import plan
+from eitherway.lab.commands import engines_of
 from eitherway.lab.plan import Application, Wishes
 
 WSGI = Application("shop:app", "wsgi")
@@ -21,7 +23,7 @@ def names(*applications: Application, **wishes: object) -> list[str]:
     return [each.name for each in plan.variants(applications, Wishes(**wishes))]  # type: ignore[arg-type]
 
 
-def test_a_plain_wsgi_application_meets_every_engine() -> None:
+def test_a_plain_wsgi_application_meets_the_usual_engines() -> None:
     assert names(WSGI) == [
         "sync", "threads, 8 threads", "threads, 64 threads", "gevent", "asyncio, 64 threads", "uvloop, 64 threads"
     ]  # fmt: skip
@@ -29,6 +31,33 @@ def test_a_plain_wsgi_application_meets_every_engine() -> None:
 
 def test_an_asgi_application_has_no_threads_but_those_of_the_engine() -> None:
     assert names(ASGI) == ["sync", "threads, 8 threads", "gevent", "asyncio", "uvloop"]
+
+
+def test_all_engines_are_measured_where_they_are_asked_for() -> None:
+    assert set(plan.USUAL) < set(plan.ENGINES) == set(MODELS)
+    found = plan.variants([WSGI], Wishes(engines=plan.ENGINES, threads=(8,)))
+    assert [each.engine for each in found] == list(MODELS)
+    assert [each.engine for each in found if each.threads] == [
+        "threads",
+        "asyncio",
+        "uvloop",
+        "trio",
+        "curio",
+        "twisted",
+    ]
+
+
+def test_what_is_not_installed_is_told_and_no_failure_unless_it_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gevent", "trio"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert engines_of(()) == (
+        ("sync", "threads", "asyncio", "uvloop"),
+        ('not installed, so left out: gevent; pip install "eitherway[gevent]" adds them',),
+    )
+    everything, (note,) = engines_of(("all",))
+    assert everything == tuple(name for name in plan.ENGINES if name not in ("gevent", "trio"))
+    assert 'gevent, trio; pip install "eitherway[gevent,trio]"' in note
+    assert engines_of(("sync", "trio")) == (("sync", "trio"), ())
 
 
 def test_engines_threads_and_workers_are_axes() -> None:

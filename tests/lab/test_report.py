@@ -6,16 +6,23 @@ import io
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
+from itertools import combinations
+from math import dist
 
 import comparisons
 import pytest
 from comparisons import NASTY, SAMPLES
 
+from eitherway.config import MODELS
+from eitherway.lab.findings import MODELS as SENTENCES
+from eitherway.lab.findings import SHOWN
 from eitherway.lab.report import render
+from eitherway.lab.report.charts import MARKERS
+from eitherway.lab.report.figures import cast
 from eitherway.lab.results import Verdict
 from eitherway.lab.terminal import plain, print_comparison
 
-MOST_BYTES = 500_000
+MOST_BYTES = 550_000
 STYLES = (files("eitherway.lab.report") / "page.css").read_text()
 
 
@@ -122,9 +129,47 @@ def test_colours_can_be_read(theme: int) -> None:
         re.findall(r"--(\w+): (#\w{6})", STYLES.split("@media screen and (prefers-color-scheme: dark)")[theme])
     )
     paper = luminance(colours["paper"])
-    for name in ("ink", "soft", "accent", "good", "fair", *(f"c{slot}" for slot in range(8))):
+    for name in ("ink", "soft", "accent", "good", "fair", *(f"c{slot}" for slot in range(SHOWN))):
         low, high = sorted((paper, luminance(colours[name])))
         assert (high + 0.05) / (low + 0.05) >= 4.5, name
+
+
+def test_every_engine_has_its_colour_marker_and_sentence() -> None:
+    found = cast(comparisons.every_engine())
+    assert [each.configuration.engine for each in found] == list(MODELS)
+    assert sorted(each.slot for each in found) == list(range(SHOWN)) == list(range(len(MODELS)))
+    assert len(set(MARKERS)) == len(MARKERS) == SHOWN
+    assert set(SENTENCES) == set(MODELS)
+    assert all(f".s{slot} " in STYLES for slot in range(SHOWN))
+
+
+# What is left of red, green and blue light to eyes without the cones for long or medium waves (Machado et al., 2009).
+EYES = {
+    "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no long": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+    "no medium": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+}
+
+
+def lab(colour: str, eyes: str) -> tuple[float, float, float]:
+    """CIELAB, in which equal distances look about equal."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    light = [((c + 0.055) / 1.055) ** 2.4 if c > 0.04045 else c / 12.92 for c in channels]
+    seen = [min(1.0, max(0.0, sum(a * b for a, b in zip(row, light, strict=True)))) for row in EYES[eyes]]
+    white = ((0.4339, 0.3762, 0.1899), (0.2127, 0.7152, 0.0722), (0.0178, 0.1095, 0.8729))
+    x, y, z = (sum(a * b for a, b in zip(row, seen, strict=True)) for row in white)
+    x, y, z = (c ** (1 / 3) if c > 0.008856 else 7.787 * c + 16 / 116 for c in (x, y, z))
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(("eyes", "least"), [("all cones", 33), ("no long", 12), ("no medium", 12)])
+def test_colours_can_be_told_apart(theme: int, eyes: str, least: float) -> None:
+    styles = STYLES.split("@media screen and (prefers-color-scheme: dark)")[theme]
+    colours = dict(re.findall(r"--(c\d): (#\w{6})", styles))
+    assert len(colours) == SHOWN
+    for one, other in combinations(colours, 2):
+        assert dist(lab(colours[one], eyes), lab(colours[other], eyes)) >= least, (one, other)
 
 
 # ---- the terminal ----

@@ -53,6 +53,8 @@ def test_where_all_are_level_none_wins_and_the_simplest_is_named() -> None:
         ("wsgi", ("uvloop", "gevent"), "gevent"),
         ("asgi", ("sync", "threads", "uvloop", "asyncio"), "asyncio"),
         ("asgi", ("sync", "threads", "uvloop"), "uvloop"),
+        ("wsgi", ("eventlet", "gevent", "trio"), "gevent"),
+        ("asgi", ("eventlet", "curio", "twisted", "trio", "threads"), "trio"),
     ],
 )
 def test_the_simplest_has_the_applications_colour(interface: str, engines: tuple[str, ...], expected: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,7 +58,24 @@ def test_both_twins_give_the_same_answer(spec: str) -> None:
         assert agree(*patterns)
 
 
-@pytest.mark.parametrize("engine", ["threads", "gevent"])
+@pytest.mark.parametrize("engine", ["eventlet", "trio", "curio", "twisted"])
+def test_the_twins_run_on_the_rarer_engines_too(engine: str) -> None:
+    pytest.importorskip(engine)
+    if engine == "curio" and sys.version_info >= (3, 12):
+        pytest.skip("Curio does not run on this Python")
+    with workloads.opened("mixed:1ms") as workload:
+        (application,) = [each for each in workload.applications if engine in each.engines]
+        with Server(Variant("x", application, engine).options) as server:
+            (request,) = workload.requests
+            assert ask(server.host, server.port, request).status == 200, server.log
+
+
+def test_what_asks_for_asyncio_is_not_measured_where_there_is_none() -> None:
+    with workloads.opened("upstream:1ms") as workload:
+        assert workload.applications[1].engines == ("asyncio", "uvloop", "twisted")
+
+
+@pytest.mark.parametrize("engine", ["threads", "gevent", "eventlet"])
 def test_the_database_answers_many_at_once(engine: str) -> None:
     """The pool and the driver let others run: ten queries of 100 ms at once do not take a second."""
     pytest.importorskip("psycopg_pool")

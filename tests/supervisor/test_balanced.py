@@ -10,6 +10,7 @@ from supervising import StartSupervised, control, eitherway, get, status
 from serving import wait_until
 
 PAIRS = [("supervised:app", "sync"), ("supervised:app", "threads"), ("supervised:app", "gevent")]
+PAIRS += [("supervised:app", "eventlet")]
 PAIRS += [("supervised:asgi", "uvloop"), ("supervised:asgi", "asyncio")]
 
 

@@ -22,6 +22,7 @@ from supervising import (
     workers,
 )
 
+import serving
 from load import Load
 from serving import Server, wait_until
 
@@ -29,8 +30,10 @@ ENGINES = (
     ("supervised:app", "sync"),
     ("supervised:app", "threads"),
     ("supervised:app", "gevent"),
+    ("supervised:app", "eventlet"),
     ("supervised:asgi", "uvloop"),
 )
+OTHER_LOOPS = tuple(("supervised:asgi", engine) for engine in ("twisted", *serving.OTHER_LOOPS))
 
 
 # ---- start and end ----
@@ -356,7 +359,7 @@ def test_a_stuck_sync_worker_is_replaced_with_its_stack_in_the_log(supervised: S
     wait_for_workers(server, 2)
 
 
-@pytest.mark.parametrize(("app", "engine"), [*ENGINES[1:], ("supervised:asgi", "asyncio")])
+@pytest.mark.parametrize(("app", "engine"), [*ENGINES[1:], ("supervised:asgi", "asyncio"), *OTHER_LOOPS])
 def test_a_stuck_request_is_ended_and_its_worker_goes_on(supervised: StartSupervised, app: str, engine: str) -> None:
     server = supervised(app, engine, 1, "--timeout", "500ms")
     before = workers(server)

@@ -14,7 +14,8 @@ class Model:
     """One engine.
 
     `runs`: colour of an interface -> who runs it, "module:Class" in the room `engines`; or, where the pair cannot run,
-    a sentence that says why and what to take. `native`: the interfaces that it runs without a detour.
+    a sentence that says why and what to take (where nothing is said: `ELSEWHERE`). `native`: the interfaces that it
+    runs without a detour.
     """
 
     describe: str  # in half a sentence: what a request is there
@@ -22,12 +23,23 @@ class Model:
     native: tuple[str, ...]
     library: str = ""  # what it needs beyond the base dependencies; the extra has the library's name
     patches: bool = False  # the library's monkey-patching makes the application's blocking calls switch greenlets
+    newest_python: tuple[int, int] | None = None  # that the library works on
     prepares: bool = False  # its file has a `prepare(config)`, which runs before the application is imported
     loop: str = ""  # "module:factory" of the asyncio event loop that it runs on, where it is a certain one
     any_loop: bool = False  # it runs on any asyncio event loop: the setting `loop` chooses
 
 
-_ASYNCIO = {"sync": "asyncio:LoopAndThreadsEngine", "async": "asyncio:AsyncioEngine"}
+# Where a colour runs that most engines cannot run.
+ELSEWHERE = {
+    "asyncio": "its own server needs asyncio's loop; use --engine uvloop or asyncio",
+    "reactor": "its own server needs Twisted's reactor; use --engine twisted",
+}
+
+_ASYNCIO = {
+    "sync": "asyncio:LoopAndThreadsEngine",
+    "async": "asyncio:AsyncioEngine",
+    "asyncio": "asyncio:AsyncioEngine",
+}
 
 REACTORS = ("asyncio", "epoll", "poll", "select")  # Twisted's own that run on Linux
 
@@ -53,9 +65,26 @@ MODELS: Mapping[str, Model] = {
         library="gevent",
         patches=True,
     ),
-    "asyncio": Model(describe="a task on asyncio's loop", runs=_ASYNCIO, native=("asgi",), any_loop=True),
+    "eventlet": Model(
+        describe="a greenlet on eventlet's hub",
+        runs={
+            "sync": "eventlet:EventletEngine",
+            "async": "eventlet switches greenlets and cannot run the coroutines of an ASGI application; "
+            "use --engine uvloop or asyncio",
+        },
+        native=("wsgi",),
+        library="eventlet",
+        patches=True,
+    ),
+    "asyncio": Model(
+        describe="a task on asyncio's loop", runs=_ASYNCIO, native=("asgi", "aiohttp", "tornado"), any_loop=True
+    ),
     "uvloop": Model(
-        describe="a task on uvloop", runs=_ASYNCIO, native=("asgi",), library="uvloop", loop="uvloop:new_event_loop"
+        describe="a task on uvloop",
+        runs=_ASYNCIO,
+        native=("asgi", "aiohttp", "tornado"),
+        library="uvloop",
+        loop="uvloop:new_event_loop",
     ),
     "trio": Model(
         describe="a task on Trio's loop",
@@ -68,11 +97,17 @@ MODELS: Mapping[str, Model] = {
         runs={"sync": "curio:CurioAndThreadsEngine", "async": "curio:CurioEngine"},
         native=("asgi",),
         library="curio",
+        newest_python=(3, 11),
     ),
     "twisted": Model(
         describe="a task on Twisted's reactor",
-        runs={"sync": "twisted:ReactorAndThreadsEngine", "async": "twisted:ReactorEngine"},
-        native=("asgi",),
+        runs={
+            "sync": "twisted:ReactorAndThreadsEngine",
+            "async": "twisted:ReactorEngine",
+            "asyncio": "twisted:ReactorEngine",
+            "reactor": "twisted:BareReactorEngine",
+        },
+        native=("asgi", "twisted"),
         library="twisted",
         prepares=True,
         any_loop=True,

@@ -66,7 +66,7 @@ class Config:
         "auto",
         APPLICATION,
         "What the application speaks; auto asks the application.",
-        choices=("auto", "wsgi", "asgi"),
+        choices=("auto", "wsgi", "asgi", "aiohttp", "tornado", "twisted"),
     )
     chdir: str = setting("", APPLICATION, "Change to this directory before the application is imported.", metavar="DIR")
     pythonpath: tuple[str, ...] = setting(

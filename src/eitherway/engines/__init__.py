@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eitherway.config import MODELS, Config
+from eitherway.config import ELSEWHERE, MODELS, Config
 from eitherway.errors import EngineError
 
 if TYPE_CHECKING:
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
     from eitherway.net.poller import Poller
 
 
+_OF_COLOUR = {"sync": "threads", "reactor": "twisted"}  # what "auto" takes
+
+
 def choose(config: Config, colour: str) -> str:
     """The engine's name, with "auto" resolved: threads for sync, uvloop or asyncio for async applications."""
     if config.engine != "auto":
         return config.engine
-    if colour == "sync":
-        return "threads"
+    if colour in _OF_COLOUR:
+        return _OF_COLOUR[colour]
     return "uvloop" if not config.loop and _installed("uvloop") else "asyncio"
 
 
@@ -32,6 +37,12 @@ def prepare(name: str, config: Config) -> None:
     """
     model = MODELS[name]
     library = model.library
+    if model.newest_python is not None and sys.version_info[:2] > model.newest_python:
+        newest = ".".join(map(str, model.newest_python))
+        raise EngineError(
+            f"the engine {name} runs on Python {newest} and older, since {library} does, and this is Python "
+            f"{sys.version_info.major}.{sys.version_info.minor}; use another engine"
+        )
     if library and not _installed(library):
         raise EngineError(
             f'the engine {name} needs {library}, which is not installed; run: pip install "eitherway[{library}]"'
@@ -44,7 +55,7 @@ def prepare(name: str, config: Config) -> None:
 
 def create(name: str, colour: str, config: Config, poller: Poller) -> Engine:
     """The engine that runs interfaces of `colour`. Raises EngineError where there is none."""
-    entry = MODELS[name].runs[colour]
+    entry = MODELS[name].runs.get(colour) or ELSEWHERE[colour]
     module, _, attribute = entry.partition(":")
     if not attribute:
         raise EngineError(f"the engine {name} cannot run this application: {entry}")
@@ -85,8 +96,10 @@ def _make_loop(name: str) -> AbstractEventLoop:
 
 
 def _installed(library: str) -> bool:
-    try:
-        import_module(library)
-    except ImportError:
-        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # eventlet's are about itself, not about anything that its user did here
+        try:
+            import_module(library)
+        except ImportError:
+            return False
     return True

@@ -55,7 +55,8 @@ class AsyncioEngine(Engine):
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         self._call = interface
-        keep_tasks(self._loop)
+        if interface.colour != "asyncio":  # an application with its own server finds the loop as it would be there
+            keep_tasks(self._loop)
         asyncio.set_event_loop(self._loop)
         try:
             self._turn(self._serve(interface, started, tick))

@@ -21,9 +21,10 @@ from zope.interface import implementer
 
 from eitherway.config import REACTORS, Config
 from eitherway.engines.asyncio import AsyncioEngine
-from eitherway.engines.base import Engine, Tick
+from eitherway.engines.base import Engine, Parkable, Tick
 from eitherway.engines.beside import ThreadsBeside
 from eitherway.errors import EngineError
+from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 from eitherway.net.poller import Poller
 
@@ -45,6 +46,8 @@ def prepare(config: Config, new_loop: NewLoop | None) -> None:
         if name and found != _module_of(name):
             raise EngineError(f"--reactor {name}: the application has installed {found} already; leave --reactor out")
         return
+    if config.loop and name not in ("", "asyncio"):
+        raise EngineError(f"--loop is for the reactor asyncio, not for {name}; leave one of the two out")
     _made_by = os.getpid()
     if name in ("", "asyncio"):
         asyncioreactor.install((new_loop or asyncio.new_event_loop)())  # type: ignore[no-untyped-call]
@@ -150,6 +153,16 @@ class _AnyReactor(Engine):
         if not self._is_stopping:
             self._is_stopping = True
             self._reactor.callFromThread(self._reactor.stop)
+
+
+class BareReactorEngine(_AnyReactor):
+    """twisted, for applications that bring their own server: they get accepted sockets, so there are no exchanges."""
+
+    def spawn(self, exchange: Exchange) -> None:
+        raise AssertionError("a socket has been read here that is the application's")
+
+    def suspend(self, parked: Parkable, direction: int) -> None:
+        raise AssertionError("a socket has been read here that is the application's")
 
 
 class ReactorAndThreadsEngine(ThreadsBeside, _AnyReactor):

@@ -229,14 +229,14 @@ def _interpret(raw: f.Fields, special: dict[bytes, list[bytes]]) -> RequestField
         persistent_10=keep_alive and not close,
         expects_continue=_expects_continue(special.get(b"expect")),
         wants_trailers=b"trailers" in _tokens(special.get(b"te", ())),
-        forwarded=not _FORWARDED.isdisjoint(special),
+        forwarded=not FORWARDED.isdisjoint(special),
         websocket=_asks_websocket(special),
     )
 
 
 _USUAL = {b"host", b"connection"}
-_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
-_SPECIAL = _FORWARDED | {
+FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
+_SPECIAL = FORWARDED | {
     b"connection",
     b"content-length",
     b"expect",

@@ -18,7 +18,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, ProtocolError
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]
-from websockets.headers import parse_subprotocol
+from websockets.headers import parse_extension, parse_subprotocol
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
@@ -68,9 +68,11 @@ class Handshake:
         except (Base64Error, ValueError):
             raise RequestRefused(400, "the Sec-WebSocket-Key is not base64") from None
         try:
+            for value in self._headers.get_all("Sec-WebSocket-Extensions"):
+                parse_extension(value)
             offers = [parse_subprotocol(value) for value in self._headers.get_all("Sec-WebSocket-Protocol")]
         except InvalidHandshake:
-            raise RequestRefused(400, "the Sec-WebSocket-Protocol field is not a list of names") from None
+            raise RequestRefused(400, "a Sec-WebSocket field is malformed") from None
         self.subprotocols: list[str] = [name for offer in offers for name in offer]
 
     def _only(self, name: str) -> str:
@@ -82,15 +84,12 @@ class Handshake:
     def accept(self, subprotocol: str | None, largest: int, deflate: bool) -> tuple[Wire, list[tuple[bytes, bytes]]]:
         """The protocol of the connection, and the fields of the answer.
 
-        `largest`: bytes of a message (0: any). `deflate`: compress when the client can. Raises RequestRefused.
+        `largest`: bytes of a message (0: any). `deflate`: compress when the client can.
         """
         protocol = ServerProtocol(
             extensions=[_deflate] if deflate else None, state=_OPEN, max_size=largest or None, logger=_logger
         )
-        try:
-            extensions, protocol.extensions = protocol.process_extensions(self._headers)
-        except InvalidHandshake:
-            raise RequestRefused(400, "the Sec-WebSocket-Extensions field is malformed") from None
+        extensions, protocol.extensions = protocol.process_extensions(self._headers)
         answer = [(b"upgrade", b"websocket"), (b"sec-websocket-accept", accept_key(self._key).encode())]
         if subprotocol is not None:
             answer.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
@@ -101,10 +100,23 @@ class Handshake:
 
 class Wire:
     """One open connection. Bytes that `receive` was given come out of `next` as messages. After either call, and after
-    `close`, `ping` and `fail`, `outgoing` has what must be sent, and `ended` says whether nothing follows that.
+    `close`, `ping` and `fail`, where `touched` is set, `outgoing` has what must be sent, and then `ended` says whether
+    nothing follows that.
     """
 
-    __slots__ = ("_at", "_data", "_decode", "_fragments", "_largest", "_owed", "_protocol", "ended")
+    __slots__ = (
+        "_at",
+        "_data",
+        "_decode",
+        "_extended",
+        "_fragments",
+        "_largest",
+        "_owed",
+        "_plain",
+        "_protocol",
+        "ended",
+        "touched",
+    )
 
     def __init__(self, protocol: ServerProtocol) -> None:
         self._protocol = protocol
@@ -114,7 +126,10 @@ class Wire:
         self._owed = 0  # bytes that the library lacks of the frame it has begun
         self._fragments: StringIO | BytesIO | None = None
         self._decode: Callable[[bytes, bool], str] | None = None  # of a text, as far as it has come
+        self._plain = True  # the connection is open, and no message has begun
+        self._extended = bool(protocol.extensions)
         self.ended = False
+        self.touched = False  # the library was: it may have something to say
 
     # -- receiving ------------------------------------------------------------------------------------------
 
@@ -125,11 +140,11 @@ class Wire:
     def receive_eof(self) -> None:
         """The client has closed its side, or is lost."""
         self._data, self._at = b"", 0
+        self.touched = True
         self._protocol.receive_eof()
 
     def next(self) -> Message | None:
         """The next whole message; None when there is none yet, or none comes any more."""
-        protocol = self._protocol
         data = self._data
         while (at := self._at) < len(data):
             if not self._owed:
@@ -144,14 +159,7 @@ class Wire:
                 if len(data) < start:
                     break
                 end = start + size
-                if (
-                    first in _WHOLE
-                    and second & _MASKED
-                    and end <= len(data)
-                    and size <= self._largest
-                    and protocol.state is _OPEN
-                    and protocol.current_size is None
-                ):
+                if first in _WHOLE and second & _MASKED and end <= len(data) and size <= self._largest and self._plain:
                     self._at = end
                     payload = apply_mask(data[start:end], data[start - 4 : start])
                     return payload if first == _BINARY else self._text(payload)
@@ -159,7 +167,7 @@ class Wire:
                 if (
                     first & 0x0F == Opcode.CLOSE
                 ):  # may come between fragments (section 5.4); the library will not have it
-                    protocol.current_size = None
+                    self._protocol.current_size = None
             if (message := self._feed(data[at : at + self._owed])) is not None:
                 return message
         return None
@@ -172,7 +180,7 @@ class Wire:
             return None
 
     def _refuse_text(self, error: UnicodeDecodeError) -> None:
-        self._protocol.fail(_INVALID_DATA, f"{error.reason} at position {error.start}")
+        self.fail(_INVALID_DATA, f"{error.reason} at position {error.start}")
 
     def _feed(self, piece: bytes) -> Message | None:
         """Give the library what has come of one frame; the message that this completes."""
@@ -181,7 +189,9 @@ class Wire:
             return None
         self._at += len(piece)
         self._owed -= len(piece)
+        self.touched = True
         self._protocol.receive_data(piece)
+        self._plain = self._protocol.current_size is None and self.open
         for frame in self._protocol.events_received():
             if isinstance(frame, Frame) and frame.opcode in _DATA:
                 return self._assemble(frame)
@@ -216,7 +226,7 @@ class Wire:
         """A message as the bytes to be sent. Only while `open`."""
         text = isinstance(message, str)
         data = message.encode() if isinstance(message, str) else message
-        if self._protocol.extensions:
+        if self._extended:
             (self._protocol.send_text if text else self._protocol.send_binary)(data)
             return b"".join(self._protocol.data_to_send())
         size = len(data)
@@ -227,6 +237,7 @@ class Wire:
 
     def close(self, code: int, reason: str) -> None:
         """Take leave. Only while `open`. Raises ValueError for what no close frame may hold."""
+        self.touched = True
         try:
             self._protocol.send_close(code, reason)
         except ProtocolError:
@@ -234,22 +245,23 @@ class Wire:
                 f"a close code is one of 1000-1003, 1007-1014 and 3000-4999, and a reason 123 bytes at most: "
                 f"got {code} and {reason!r}"
             ) from None
+        self._plain = False
 
     def ping(self) -> None:
         """Only while `open`."""
+        self.touched = True
         self._protocol.send_ping(b"")
 
     def fail(self, code: int, reason: str) -> None:
         """Take leave and do not wait for the client's answer (RFC 6455 section 7.1.7)."""
+        self._plain, self.touched = False, True
         self._protocol.fail(code, reason)
 
     def outgoing(self) -> bytes:
         """What is to be sent now, beside what `encode` gives."""
-        writes = self._protocol.writes
-        if not writes:
-            return b""
+        self.touched = False
         writes = self._protocol.data_to_send()
-        if not writes[-1]:
+        if writes and not writes[-1]:
             self.ended = True
         return b"".join(writes)
 

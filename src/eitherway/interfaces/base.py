@@ -1,7 +1,8 @@
 """The contract between interfaces and engines.
 
-An interface turns an exchange into a call of the user's application. It has one of two colours: `sync`, a plain call
-that may block its thread or greenlet, or `async`, a coroutine. An engine runs one colour or both (by the bridge) and
+An interface turns an exchange into a call of the user's application. It has a colour: `sync`, a plain call that
+may block its thread or greenlet, or `async`, a coroutine. An application that brings a server of its own (native.py)
+needs a certain loop instead, `asyncio` or Twisted's `reactor`. An engine runs one colour or both (by the bridge) and
 gives the interface its verb `suspend`.
 """
 
@@ -17,8 +18,14 @@ from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.channel import Parkable
 from eitherway.http.exchange import Exchange
 
-Colour = Literal["sync", "async"]
-COLOURS: dict[str, Colour] = {"wsgi": "sync", "asgi": "async"}
+Colour = Literal["sync", "async", "asyncio", "reactor"]
+COLOURS: dict[str, Colour] = {
+    "wsgi": "sync",
+    "asgi": "async",
+    "aiohttp": "asyncio",
+    "tornado": "asyncio",
+    "twisted": "reactor",
+}
 
 Suspend = Callable[[Parkable, int], None]
 AsyncSuspend = Callable[[Parkable, int], Awaitable[None]]

@@ -12,7 +12,15 @@ from typing import Any, Literal
 
 from eitherway.errors import AppLoadError
 
-InterfaceName = Literal["wsgi", "asgi"]
+InterfaceName = Literal["wsgi", "asgi", "aiohttp", "tornado", "twisted"]
+
+# Classes of applications that bring a server of their own. Looked up by name: no framework need be imported.
+_BRINGERS: dict[str, InterfaceName] = {
+    "aiohttp.web_app.Application": "aiohttp",
+    "tornado.web.Application": "tornado",
+    "twisted.web.server.Site": "twisted",
+    "twisted.web.resource.Resource": "twisted",
+}
 
 # What the specifications and the frameworks call the arguments; this decides where their number does not.
 WSGI_NAMES = {"environ", "env", "wsgi_environ", "start_response"}
@@ -21,6 +29,10 @@ ASGI_NAMES = {"scope", "receive", "send"}
 
 def detect_interface(application: Any) -> InterfaceName:
     """Tell the application's interface. Raises AppLoadError where it cannot be told, or is neither."""
+    if found := brings_server(application):
+        return found
+    if inspect.iscoroutine(application):  # from an async factory, as aiohttp's documentation has them
+        return "aiohttp"
     takes = Arguments.of(application)
     if is_async(application):
         if takes is not None and not takes.accepts(3):
@@ -36,6 +48,12 @@ def detect_interface(application: Any) -> InterfaceName:
     if as_asgi:
         return "asgi"
     raise _neither(application, takes)
+
+
+def brings_server(application: Any) -> InterfaceName | None:
+    """Tell the framework of an application that brings a server of its own; None for all others."""
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(application).__mro__)
+    return next((found for name in names if (found := _BRINGERS.get(name))), None)
 
 
 @dataclass(frozen=True, slots=True)

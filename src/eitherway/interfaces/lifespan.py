@@ -35,7 +35,7 @@ class Lifespan:
         if answer is None:
             self._judge_exception()
         elif answer["type"] == "lifespan.startup.failed":
-            raise _refused(str(answer.get("message") or "no reason given").strip())
+            raise refused(str(answer.get("message") or "no reason given").strip())
 
     async def shutdown(self) -> None:
         """Run from `lifespan.shutdown` to the end; what goes wrong is logged."""
@@ -87,8 +87,8 @@ class Lifespan:
             logger.info("the application has no lifespan (%s)", line)
 
 
-def _refused(message: str) -> LifespanError:
-    """Frameworks send a whole traceback as the reason: its last line is the line for the user."""
+def refused(message: str) -> LifespanError:
+    """The error for a reason. Frameworks send a whole traceback: its last line is the line for the user."""
     reason = message.splitlines()[-1]
     return LifespanError(f"the application refused to start: {reason}", message if "\n" in message else "")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from eitherway.config import Config, did_you_mean
 from eitherway.errors import AppLoadError, ConfigError
-from eitherway.interfaces.detection import detect_interface, type_name
+from eitherway.interfaces.detection import brings_server, detect_interface, type_name
 
 __all__ = ["Target", "detect_interface", "load_application", "parse_target", "prepare_path"]
 
@@ -143,7 +143,7 @@ def _application(module: ModuleType, wanted: Target) -> Any:
         path += f".{name}"
     if wanted.is_call:
         found = _call(found, wanted)
-    if not callable(found):
+    if not callable(found) and not brings_server(found) and not inspect.iscoroutine(found):
         raise AppLoadError(f"{wanted} is {type_name(found)}, which cannot be called: it is no application")
     return found
 
@@ -175,7 +175,7 @@ def _call(factory: Any, wanted: Target) -> Any:
         made = factory(*wanted.arguments, **wanted.keywords)
     except (Exception, SystemExit) as error:
         raise _raised(str(wanted), error) from None
-    if inspect.iscoroutine(made):
+    if inspect.iscoroutine(made) and "aiohttp" not in sys.modules:  # whose server awaits it
         made.close()
         raise AppLoadError(f"{wanted} is async; a factory must be a plain function")
     return made

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from threading import RLock
 from time import monotonic
 
-from eitherway.errors import ClientGone, RequestRefused
+from eitherway.errors import ClientGone
 from eitherway.http.channel import Resume
 from eitherway.http.exchange import READ, WRITE, Exchange
 from eitherway.http.sessions import Sessions
@@ -37,7 +37,7 @@ def open_session(
     headers: Iterable[tuple[bytes, bytes]],
     sessions: Sessions,
 ) -> Session:
-    """Accept a client's handshake. Raises ClientGone; ResponseError for headers that cannot be sent, RequestRefused."""
+    """Accept a client's handshake. Raises ClientGone; ResponseError for headers that cannot be sent."""
     config = sessions.config
     wire, fields = handshake.accept(subprotocol, config.ws_max_size, config.ws_per_message_deflate)
     ours = {name for name, _ in fields}
@@ -55,6 +55,7 @@ class Session:
     """
 
     __slots__ = (
+        "_channel",
         "_congested",
         "_exchange",
         "_heard",
@@ -78,6 +79,7 @@ class Session:
     def __init__(self, exchange: Exchange, wire: Wire, sessions: Sessions) -> None:
         config = sessions.config
         self._exchange = exchange
+        self._channel = exchange.channel  # bytes go straight to it; the exchange is there to wait, and to be ended
         self._wire = wire
         self._sessions = sessions
         self._lock = RLock()
@@ -111,7 +113,7 @@ class Session:
             self._queued -= len(message)
             if not self._paused or len(self._queue) > self._most // 2:
                 return message
-            self._read()
+            self._read_on()
         self._wake()
         return message
 
@@ -137,9 +139,9 @@ class Session:
     def close(self, code: int, reason: str = "") -> None:
         """Take leave of the client, and take no more messages; nothing where `closed`. Raises ValueError."""
         with self._lock:
+            self._leave(code, reason)
             self._queue.clear()
             self._queued = 0
-            self._leave(code, reason)
         self._wake()
 
     @property
@@ -172,16 +174,20 @@ class Session:
         with self._lock:
             self._writers.pop(room, None)
 
+    def _resumable(self) -> list[Resume]:
+        """Who waited and can go on. To be resumed without the lock, as the last thing: that may run the application."""
+        resumed: list[Resume] = []
+        if self._reader is not None and (self._queue or self.closed):
+            resumed.append(self._reader)
+            self._reader = None
+        if self._writers and (not self._congested or self._over):
+            resumed += self._writers.values()
+            self._writers = {}
+        return resumed
+
     def _wake(self) -> None:
-        """Resume who can go on. The last thing that is done, without the lock: it may run the application at once."""
         with self._lock:
-            resumed: list[Resume] = []
-            if self._reader is not None and (self._queue or self.closed):
-                resumed.append(self._reader)
-                self._reader = None
-            if self._writers and (not self._congested or self._over):
-                resumed += self._writers.values()
-                self._writers = {}
+            resumed = self._resumable()
         for resume in resumed:
             resume()
 
@@ -189,67 +195,75 @@ class Session:
 
     def _on_readable(self) -> None:
         with self._lock:
-            self._read()
-        self._wake()
+            if not self._over and not self._paused:
+                self._read()
+            resumed = self._resumable()
+        for resume in resumed:
+            resume()
 
     def _read(self) -> None:
         """Take what has come, as far as there is room for it; the poller says when more has."""
-        exchange, wire = self._exchange, self._wire
-        try:
-            for _ in range(_TURNS):
-                self._paused = not self._over and not self._take_messages()
-                if self._paused or self._over:
-                    return
-                data = exchange.read()
-                if data is None:
-                    if exchange.park(READ, self._on_readable):
-                        return
-                elif data:
-                    self._heard = True
-                    wire.receive(data)
-                else:
-                    wire.receive_eof()
-        except (ClientGone, RequestRefused):
-            self._lose()
-        else:
-            self._sessions.post(self._on_readable)
+        wire = self._wire
+        for _ in range(_TURNS):
+            data = self._channel.receive()
+            if data:
+                self._heard = True
+                wire.receive(data)
+            elif data is not None:
+                wire.receive_eof()
+            self._take_messages()
+            if self._over or self._paused or self._exchange.park(READ, self._on_readable):
+                return
+        self._sessions.post(self._on_readable)
 
-    def _take_messages(self) -> bool:
-        """Bring messages into the queue, and answer what the protocol answers. Whether more may be read."""
+    def _read_on(self) -> None:
+        """There may be room again for what was left lying."""
+        self._take_messages()
+        if not self._over and not self._paused and not self._exchange.park(READ, self._on_readable):
+            self._read()
+
+    def _take_messages(self) -> None:
+        """Bring messages into the queue, and answer what the protocol answers."""
         queue, wire = self._queue, self._wire
-        while True:
-            if not self.closed and (len(queue) >= self._most or self._queued >= _MOST_QUEUED):
-                room = False
-                break
+        self._paused = False
+        while self.closed or (len(queue) < self._most and self._queued < _MOST_QUEUED):
             if (message := wire.next()) is None:
-                room = True
                 break
             if not self.closed:
                 queue.append(message)
                 self._queued += len(message)
-        self._answer()
-        return room and (not self._congested or self._exchange.channel.unsent() < _MOST_UNSENT)
+        else:
+            self._paused = True
+        if wire.touched:
+            self._answer()
+        if self._congested and self._channel.unsent() > _MOST_UNSENT:
+            self._paused = True
 
     def _answer(self) -> None:
-        """Send what the protocol itself has to say."""
+        """Send what the protocol itself has to say, and take note of its end."""
         wire = self._wire
         data = wire.outgoing()
-        if wire.ended and not self._over:
-            self._finish(data)
-        elif data:
-            self._give(data)
-        if not wire.open:
-            self.closed = True
+        self.closed = self.closed or not wire.open
+        try:
+            if wire.ended and not self._over:
+                self._finish(data)
+            elif data:
+                self._give(data)
+        except ClientGone:
+            self._lose()
 
     def _on_writable(self) -> None:
         with self._lock:
             self._flush()
-            if self._paused and not self._congested:
-                self._read()
+            if self._paused and not self._congested and not self._over:
+                self._read_on()
         self._wake()
 
     def _give(self, data: bytes) -> bool:
-        if not self._exchange.send(data, True) and not self._congested:
+        self._exchange.bytes_sent += len(data)
+        if self._channel.write(data):
+            return True
+        if not self._congested:
             self._congested = True
             self._flush()
         return not self._congested
@@ -293,7 +307,7 @@ class Session:
                 self._pong_by = now + self._timeout
                 self._heard = False
             wire.ping()
-        self._try_to_answer()
+        self._answer()
 
     def go_away(self, code: int) -> None:
         """The server ends: take leave; what is queued can still be taken."""
@@ -307,20 +321,13 @@ class Session:
         self._wire.close(code, reason)
         self._ping_at = _NEVER
         self._pong_by = monotonic() + _CLOSING
-        self._try_to_answer()
-        if self._paused:
-            self._read()
-
-    def _try_to_answer(self) -> None:
-        try:
-            self._answer()
-        except ClientGone:
-            self._lose()
+        self._answer()
+        if self._paused and not self._over:
+            self._read_on()
 
     def _finish(self, last: bytes) -> None:
         """Close our side behind these bytes; the connection is the poller's again."""
-        self._over = self.closed = True
-        self._sessions.discard(self)
+        self._end()
         try:
             self._exchange.send(last, False)
         except ClientGone:
@@ -328,10 +335,14 @@ class Session:
 
     def _lose(self) -> None:
         """The connection is broken."""
-        self._over = self.closed = True
-        self._sessions.discard(self)
+        self._end()
         self._wire.receive_eof()
         self._exchange.fail(500, "the connection is broken")
+
+    def _end(self) -> None:
+        self._over = self.closed = True
+        self._sessions.discard(self)
+        self._exchange.read_waiter = self._exchange.write_waiter = None  # the exchange's end is no news to us
 
 
 class Room:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
+from eitherway.config import natives
 from eitherway.errors import LabError
 from eitherway.lab import switching
 from eitherway.lab.load import Request
@@ -29,7 +30,7 @@ Rounds = dict[str, dict[int, list[Sample]]]  # name -> clients -> a sample a rou
 
 def plain(engine: str, workers: int = 1, threads: int = 0) -> Variant:
     """The least application there can be, on an engine."""
-    application = _ASGI if engine in ("asyncio", "uvloop") else _WSGI
+    application = _ASGI if engine in natives("asgi") else _WSGI
     name = engine
     if threads:
         name += f", {threads} threads"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from eitherway.config import MODELS, natives
 from eitherway.errors import LabError
 from eitherway.lab import workloads
 from eitherway.lab.bench import Bench, Rounds, cpu, memory, middle, of, plain, rate, slowest
@@ -21,7 +22,7 @@ from eitherway.lab.units import duration, number, size, times
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be told here"
 
-_LOOPS = ("gevent", "asyncio", "uvloop")
+_LOOPS = tuple(name for name in MODELS if name not in ("sync", "threads"))  # one that is not installed is left out
 _COMPUTE = 0.005  # seconds of the function that is computed
 _WAIT = 0.05  # seconds that a request waits
 _BURST_WAIT = 0.2
@@ -172,7 +173,7 @@ def single_request(bench: Bench) -> Finding:
     variants = [plain("sync"), plain("threads", threads=8), *map(plain, _LOOPS)]
     found = bench.loads(variants, Request("GET", "/compute?rounds=1"), (1,))
     took = {name: of(at[1], middle) for name, at in found.items()}
-    coroutines = {name: ratio(took[name], took["sync"]) for name in ("asyncio", "uvloop") if name in took}
+    coroutines = {name: ratio(took[name], took["sync"]) for name in natives("asgi") if name in took}
     least = min(coroutines.values(), key=lambda each: each.middle)
     return Finding(
         _table(("model, 1 client", "median latency"), *((name, show(each, duration)) for name, each in took.items())),
@@ -246,12 +247,13 @@ def unit_memory(bench: Bench) -> Finding:
     found = bench.loads(pools, _WAITING, (16,))
     few, many = (of(found[each.name][16], memory).middle for each in pools)
     units = {"process (a sync worker)": (many - few) / 12}
+    sorts = {"threads": "a thread", "gevent": "a greenlet", "eventlet": "a greenlet"}
     units.update({
-        f"{kind} ({what})": bench.switch(kind, 1000).bytes
-        for kind, what in (("threads", "a thread"), ("gevent", "a greenlet"), ("asyncio", "a task"))
+        f"{kind} ({sorts.get(kind, 'a task')})": bench.switch(kind, 1000).bytes
+        for kind in KINDS
         if not bench.switch(kind, 1000).error
     })  # fmt: skip
-    costs = list(units.values())
+    costs = [each for name, each in units.items() if name.split()[0] in ("process", "threads", "gevent", "asyncio")]
     return Finding(
         _table(("unit", "memory for one more"), *((name, size(each)) for name, each in units.items())),
         judge(all(above > below for above, below in pairwise(costs)), costs[0] > 100 * costs[-1]),

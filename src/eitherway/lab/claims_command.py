@@ -27,7 +27,7 @@ Tested = Sequence[tuple["Claim", "Finding"]]
 def claims_command(numbers: tuple[int, ...], duration: float, rounds: int, output: str | None) -> int:
     """Test claims by experiment: figures with intervals, whether each holds, and what would turn it.
 
-    Without NUMBERs all of them, which takes about ten minutes.
+    Without NUMBERs all of them, which takes about a quarter of an hour.
     """
     from eitherway.lab.bench import Bench
     from eitherway.lab.claims import CLAIMS, examine

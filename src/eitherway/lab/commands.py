@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eitherway.config import SETTINGS, load
+from eitherway.config import MODELS, SETTINGS, load
 from eitherway.config.values import parse_duration, parse_list
 from eitherway.errors import LabError
-from eitherway.lab.plan import ENGINES, LADDER, ROUNDS, Application, Wishes
+from eitherway.lab.plan import ENGINES, LADDER, ROUNDS, USUAL, Application, Wishes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # exit code
 REPORT = "eitherway-report.html"
+ALL = "all"  # engines that are installed
 _SECRET = ("authorization", "cookie", "x-api-key", "proxy-authorization")
 
 
@@ -55,7 +56,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 class Engines(click.ParamType[tuple[str, ...]]):
-    """ "threads,gevent"."""
+    """ "threads,gevent", or "all"."""
 
     name = "engines"
 
@@ -66,9 +67,13 @@ class Engines(click.ParamType[tuple[str, ...]]):
         if isinstance(value, tuple):
             return value
         names = parse_list(value)
+        if list(names) == [ALL]:
+            return (ALL,)
         unknown = [name for name in names if name not in ENGINES]
         if unknown or not names:
-            self.fail(f"there is no engine {', '.join(unknown)!r}; name some of {','.join(ENGINES)}", param, ctx)
+            self.fail(
+                f"there is no engine {', '.join(unknown)!r}; name some of {','.join(ENGINES)}, or {ALL}", param, ctx
+            )
         return tuple(name for name in ENGINES if name in names)
 
 
@@ -97,7 +102,7 @@ class Duration(click.ParamType[float]):
 @click.argument("words", nargs=-1, metavar="[APP] [TARGET]...")
 @click.option("--against", multiple=True, metavar="APP", help="Compare with this application too. Repeatable.")
 @click.option("--workload", metavar="WORK", help="A built-in pair: io:50ms, cpu:5ms, mixed, db or upstream.")
-@click.option("--engines", type=Engines(), default=(), help="Only these engines. [default: all]")
+@click.option("--engines", type=Engines(), default=(), help=f"Only these, or {ALL}. [default: {','.join(USUAL)}]")
 @click.option("--threads", type=Numbers(), default=(), help="Threads to try. [default: 8,64; ASGI: 8]")
 @click.option("--workers", type=Numbers(), default=(1,), help="Numbers of worker processes to try. [default: 1]")
 @click.option("--concurrency", type=Numbers(), default=LADDER, help="Clients at once. [default: 1,10,100]")
@@ -145,22 +150,36 @@ def _task(words: tuple[str, ...], given: dict[str, Any], stack: ExitStack) -> Ta
     from eitherway.lab import workloads
     from eitherway.lab.runner import Task
 
+    engines, left_out = engines_of(given["engines"])
     wishes = Wishes(
-        given["engines"], given["threads"], given["workers"], given["concurrency"], given["rounds"],
+        engines, given["threads"], given["workers"], given["concurrency"], given["rounds"],
         given["duration"] or 0.0,
     )  # fmt: skip
     if given["workload"]:
         if words or given["against"] or given["post"]:
             raise LabError("--workload brings its own applications and targets; give it no others")
         workload = stack.enter_context(workloads.opened(given["workload"], given["dsn"], given["pool"]))
-        return Task(workload.title, command_line(), workload.applications, workload.requests, wishes, workload.notes)
+        notes = (*workload.notes, *left_out)
+        return Task(workload.title, command_line(), workload.applications, workload.requests, wishes, notes)
     if given["dsn"] or given["pool"]:
         raise LabError("--dsn and --pool belong to --workload db")
     app, targets = _application(words, given)
     options = _serve_options(given)
     applications = tuple(Application(each, options=options) for each in (app, *given["against"]))
     requests = requests_of(targets, given["post"], given["header"])
-    return Task(" and ".join(each.target for each in applications), command_line(), applications, requests, wishes)
+    title = " and ".join(each.target for each in applications)
+    return Task(title, command_line(), applications, requests, wishes, left_out)
+
+
+def engines_of(asked: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those to be measured, and a note of those that nobody named and that are not installed."""
+    if asked and asked != (ALL,):
+        return asked, ()
+    wanted = ENGINES if asked else USUAL
+    missing = [name for name in wanted if MODELS[name].library and find_spec(MODELS[name].library) is None]
+    cure = f'pip install "eitherway[{",".join(MODELS[name].library for name in missing)}]"'
+    note = f"not installed, so left out: {', '.join(missing)}; {cure} adds them"
+    return tuple(name for name in wanted if name not in missing), (note,) if missing else ()
 
 
 def _application(words: tuple[str, ...], given: dict[str, Any]) -> tuple[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ MODELS = {
     "curio": "Every request is a task on Curio's event loop; code with await lets others run.",
     "twisted": "Every request is a task on Twisted's reactor; code with await lets others run.",
 }
-SHOWN = 8  # configurations that a chart can hold and still be read
+SHOWN = 9  # configurations that a chart can hold and still be read
 
 _SAME = 0.05  # values without an interval count as equal within this share
 _FULL = 0.95  # of its best throughput: from there on more clients bring nothing
@@ -40,7 +40,7 @@ def ranked(comparison: Comparison) -> tuple[Configuration, ...]:
 
 
 def shown(comparison: Comparison) -> tuple[Configuration, ...]:
-    """Those that the charts draw, in their own order: the best of each engine and application first, eight at most."""
+    """Those that the charts draw, in their own order: the best of each engine and application first, nine at most."""
     order = ranked(comparison)
     heads: dict[tuple[str, str], Configuration] = {}
     for each in order:

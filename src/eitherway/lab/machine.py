@@ -11,7 +11,8 @@ from pathlib import Path
 from eitherway import __version__
 
 _LIBRARIES = (
-    "httptools", "uvloop", "gevent", "greenlet", "flask", "django", "bottle", "fastapi", "starlette", "psycopg",
+    "httptools", "uvloop", "gevent", "eventlet", "greenlet", "trio", "curio", "twisted",
+    "flask", "django", "bottle", "fastapi", "starlette", "psycopg",
 )  # fmt: skip
 
 

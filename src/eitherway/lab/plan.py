@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from eitherway.config import MODELS
 
 ENGINES = tuple(MODELS)
+USUAL = ("sync", "threads", "gevent", "asyncio", "uvloop")  # unless others are asked for: what fits into the budget
 THREADS = {"wsgi": (8, 64), "asgi": (8,)}  # the axis, unless asked otherwise
 LADDER = (1, 10, 100)
 ROUNDS = 3
@@ -103,13 +104,18 @@ def variants(applications: Sequence[Application], wishes: Wishes) -> tuple[Varia
     return tuple(
         Variant(_name(application, engine, workers, threads, several), application, engine, workers, threads)
         for application in applications
-        for engine in wishes.engines or ENGINES
-        if not application.engines or engine in application.engines
+        for engine in engines(application, wishes)
         for threads in _threads(application, engine, wishes)
         for workers in wishes.workers
         # One request at a time needs one connection: its pool's size changes nothing.
         if engine != "sync" or application.pool == min(_pools(applications, application))
     )
+
+
+def engines(application: Application, wishes: Wishes) -> tuple[str, ...]:
+    """Those that an application is measured on, the simplest first."""
+    asked = wishes.engines or USUAL
+    return tuple(each for each in asked if not application.engines or each in application.engines)
 
 
 def _pools(applications: Sequence[Application], like: Application) -> list[int]:

@@ -105,7 +105,7 @@ class Runner:
 
     def _meet(self, application: Application) -> Application:
         """Find out what it speaks, from the first engine that serves it. Raises NotComparable."""
-        for engine in self._task.wishes.engines or application.engines or plan.ENGINES:
+        for engine in plan.engines(application, self._task.wishes):
             reason, interface = self._introduce(Variant(engine, application, engine))
             if not reason:
                 return replace(application, interface=interface)

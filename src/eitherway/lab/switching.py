@@ -1,7 +1,7 @@
 """What a switch from one unit of concurrency to the next costs, and what a unit takes in memory.
 
 `python -m eitherway.lab.switching KIND COUNT` measures in a process of its own, and prints JSON: {"ns": a switch,
-"bytes": a unit}, or {"error": why not}. KIND: threads, gevent, asyncio or uvloop; COUNT of them are alive meanwhile.
+"bytes": a unit}, or {"error": why not}. KIND is one of KINDS; COUNT of them are alive meanwhile.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from inspect import isawaitable
 from time import perf_counter
-
-KINDS = ("threads", "asyncio", "uvloop", "gevent")
+from typing import Any
 
 _SWITCHES = 100_000  # made altogether, at least one by each unit
 _THREAD_SWITCHES = 20_000
@@ -88,67 +89,115 @@ def _threads(count: int) -> tuple[float, float]:
     return (perf_counter() - began) / (rounds * count), unit
 
 
-def _tasks(count: int, run: Callable[..., object]) -> tuple[float, float]:
+Task = Callable[[], Coroutine[Any, Any, None]]
+
+
+def _tasks(
+    count: int, run: Callable[[Any], object], group: Callable[[], Any], start: Callable[[Any, Task], Any], sleep: Any
+) -> tuple[float, float]:
+    """Tasks of a library: what runs a coroutine, its group of tasks, what starts one in it, what lets others run."""
     rounds = max(1, _SWITCHES // count)
     found = [0.0, 0.0]
 
-    async def task(start: asyncio.Event) -> None:
-        await start.wait()
+    async def task() -> None:
         for _ in range(rounds):
-            await asyncio.sleep(0)
+            await sleep(0)
 
     async def main() -> None:
-        start = asyncio.Event()
         before = _resident()
-        tasks = [asyncio.ensure_future(task(start)) for _ in range(count)]
-        await asyncio.sleep(0)
-        found[1] = (_resident() - before) / count
-        began = perf_counter()
-        start.set()
-        await asyncio.gather(*tasks)
+        async with group() as tasks:
+            for _ in range(count):
+                started = start(tasks, task)
+                if isawaitable(started):
+                    await started
+            await sleep(0)  # each runs as far as to its own
+            found[1] = (_resident() - before) / count
+            began = perf_counter()
         found[0] = (perf_counter() - began) / (rounds * count)
 
-    run(main())
+    run(main)
     return found[0], found[1]
 
 
+def _on_asyncio(count: int, run: Callable[..., object]) -> tuple[float, float]:
+    def start(group: asyncio.TaskGroup, task: Task) -> None:
+        group.create_task(task())  # which the group keeps
+
+    return _tasks(count, lambda main: run(main()), asyncio.TaskGroup, start, asyncio.sleep)
+
+
 def _asyncio(count: int) -> tuple[float, float]:
-    return _tasks(count, asyncio.run)
+    return _on_asyncio(count, asyncio.run)
 
 
 def _uvloop(count: int) -> tuple[float, float]:
     import uvloop
 
-    return _tasks(count, uvloop.run)
+    return _on_asyncio(count, uvloop.run)
+
+
+def _trio(count: int) -> tuple[float, float]:
+    import trio
+
+    return _tasks(count, trio.run, trio.open_nursery, lambda nursery, task: nursery.start_soon(task), trio.sleep)
+
+
+def _curio(count: int) -> tuple[float, float]:
+    import curio
+
+    return _tasks(count, curio.run, curio.TaskGroup, lambda group, task: group.spawn(task), curio.sleep)
+
+
+def _greenlets(
+    count: int, spawn: Callable[[Callable[[], None]], Any], wait: Callable[[Any], object], sleep: Callable[[int], None]
+) -> tuple[float, float]:
+    """Greenlets of a library: what starts one, what waits for its end, what lets others run."""
+    rounds = max(1, _SWITCHES // count)
+
+    def run() -> None:
+        for _ in range(rounds):
+            sleep(0)
+
+    before = _resident()
+    greenlets = [spawn(run) for _ in range(count)]
+    sleep(0)
+    unit = (_resident() - before) / count
+    began = perf_counter()
+    for each in greenlets:
+        wait(each)
+    return (perf_counter() - began) / (rounds * count), unit
 
 
 def _gevent(count: int) -> tuple[float, float]:
     import gevent
-    import gevent.event
 
-    rounds = max(1, _SWITCHES // count)
-    start = gevent.event.Event()
+    return _greenlets(count, gevent.spawn, lambda greenlet: greenlet.join(), gevent.sleep)
 
-    def run() -> None:
-        start.wait()
-        for _ in range(rounds):
-            gevent.sleep(0)
 
-    before = _resident()
-    greenlets = [gevent.spawn(run) for _ in range(count)]
-    gevent.sleep(0)
-    unit = (_resident() - before) / count
-    began = perf_counter()
-    start.set()
-    gevent.joinall(greenlets)
-    return (perf_counter() - began) / (rounds * count), unit
+def _eventlet(count: int) -> tuple[float, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says of itself that it is deprecated
+        import eventlet
+
+    return _greenlets(count, eventlet.spawn, lambda greenlet: greenlet.wait(), eventlet.sleep)
+
+
+_HOW = {
+    "threads": _threads,
+    "gevent": _gevent,
+    "eventlet": _eventlet,
+    "asyncio": _asyncio,
+    "uvloop": _uvloop,
+    "trio": _trio,
+    "curio": _curio,
+}
+KINDS = tuple(_HOW)
 
 
 def main() -> None:
     kind, count = sys.argv[1], int(sys.argv[2])
-    how = {"threads": _threads, "asyncio": _asyncio, "uvloop": _uvloop, "gevent": _gevent}[kind]
     try:
-        seconds, unit = how(count)
+        seconds, unit = _HOW[kind](count)
     except (ImportError, RuntimeError, MemoryError) as error:
         print(json.dumps({"error": str(error)}))
     else:

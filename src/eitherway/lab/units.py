@@ -8,7 +8,7 @@ from math import floor, isfinite, log10
 _DURATIONS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _UNKNOWN = "–"
-_WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
+_WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def number(value: float) -> str:

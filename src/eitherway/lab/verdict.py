@@ -21,8 +21,8 @@ LESS = 0.5  # of the best: who does less is not as good, however far the rounds 
 FULL = 0.95  # of the best throughput: there a configuration is full
 BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
 _SIMPLEST = {
-    "wsgi": ("threads", "sync", "gevent", "asyncio", "uvloop"),
-    "asgi": ("asyncio", "uvloop", "threads", "sync", "gevent"),
+    "wsgi": ("threads", "sync", "gevent", "eventlet", "asyncio", "uvloop", "twisted", "trio", "curio"),
+    "asgi": ("asyncio", "uvloop", "trio", "twisted", "curio", "threads", "sync", "gevent", "eventlet"),
 }
 
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from time import perf_counter, process_time
 
-from eitherway.config import natives
+from eitherway.config import MODELS, natives
 from eitherway.config.values import parse_duration
 from eitherway.errors import LabError
 from eitherway.lab.apps.work import compute
@@ -53,7 +53,7 @@ def opened(spec: str, dsn: str = "", pools: tuple[int, ...] = ()) -> Iterator[Wo
             where = f"http://{slow.host}:{slow.port}"
             yield Workload(
                 f"asks a slow service, {_ms(seconds)} ms",
-                _twins(f":create(upstream={where!r})"),
+                _twins(f":create(upstream={where!r})", on_asyncio=True),
                 (Request("GET", f"/upstream?ms={_ms(seconds)}"),),
                 (f"the slow service is one that compare runs itself; each request waits {_ms(seconds)} ms for it",),
             )
@@ -95,17 +95,22 @@ def _without_helpers(name: str, seconds: float) -> Workload:
     return Workload(title, _twins(":app"), (Request("GET", target),))
 
 
-def _twins(attribute: str, pool: int = 0, shown: str = "") -> tuple[Application, ...]:
+def _twins(attribute: str, pool: int = 0, shown: str = "", *, on_asyncio: bool = False) -> tuple[Application, ...]:
+    """`on_asyncio`: the async one asks for what only an asyncio loop has."""
+    on_loops = [name for name in natives("asgi") if MODELS[name].loop or MODELS[name].any_loop or not on_asyncio]
     return tuple(
         Application(
             f"{module}{attribute}",
             interface,
             label=label,
             pool=pool,
-            engines=natives(interface),
+            engines=engines,
             shown=f"{module}{shown or attribute}",
         )
-        for module, interface, label in ((_FLASK, "wsgi", "Flask"), (_FASTAPI, "asgi", "FastAPI"))
+        for module, interface, label, engines in (
+            (_FLASK, "wsgi", "Flask", natives("wsgi")),
+            (_FASTAPI, "asgi", "FastAPI", tuple(on_loops)),
+        )
     )
 
 
@@ -117,7 +122,9 @@ def _with_database(dsn: str, seconds: float, pools: tuple[int, ...]) -> Workload
     applications = [
         each
         for pool in pools
-        for each in _twins(f":create(dsn={dsn!r}, pool={pool})", pool, f":create(dsn='DSN', pool={pool})")
+        for each in _twins(
+            f":create(dsn={dsn!r}, pool={pool})", pool, f":create(dsn='DSN', pool={pool})", on_asyncio=True
+        )
     ]
     applications.sort(key=lambda each: each.interface, reverse=True)  # Flask's first, the pools of each together
     return Workload(

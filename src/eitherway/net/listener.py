@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket as socket_module
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 # Bound now: an engine that monkey-patches replaces the names in the module later.
@@ -14,7 +15,9 @@ from eitherway.config import Address as Bind
 from eitherway.errors import BindError
 from eitherway.http.exchange import Address
 from eitherway.net.connection import Connection
-from eitherway.net.service import Service
+from eitherway.net.service import Member, Service
+
+Connect = Callable[[Service, Socket, Address | None, Address | None], Member]
 
 _ACCEPTS = 64  # connections taken in one turn, so that those open already are not kept waiting
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -98,10 +101,14 @@ def display(sock: Socket) -> str:
 
 
 class Listener:
-    """Accepts from one listening socket. `shared`: other processes do too, and a Unix socket's file is not ours."""
+    """Accepts from one listening socket. `connect` makes a connection of what was accepted.
 
-    def __init__(self, service: Service, sock: Socket, *, shared: bool = False) -> None:
+    `shared`: other processes accept from it too, and a Unix socket's file is not ours.
+    """
+
+    def __init__(self, service: Service, sock: Socket, *, shared: bool = False, connect: Connect | None = None) -> None:
         self._service = service
+        self._connect = connect or Connection
         self._socket = sock
         self._unix = sock.family == socket_module.AF_UNIX
         self._server: Address | None = None if self._unix else sock.getsockname()[:2]
@@ -147,7 +154,7 @@ class Listener:
                 return
             accepted = Socket(sock.family, sock.type, sock.proto, fileno=fd)
             accepted.setblocking(False)
-            connection = Connection(service, accepted, None if self._unix else address[:2], self._server)
+            connection = self._connect(service, accepted, None if self._unix else address[:2], self._server)
             if not service.make_room():
                 connection.turn_away()
 

@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from socket import socket as Socket  # noqa: N812
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from eitherway.config import Config
 from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.exchange import Address, Exchange
 from eitherway.http.fields import http_date
-from eitherway.http.forwarded import origin
+from eitherway.http.forwarded import Origin, origin
+from eitherway.http.h1 import FORWARDED
 from eitherway.http.sessions import GOING_AWAY, SERVICE_RESTART, Sessions
 from eitherway.net.poller import Poller
 
 if TYPE_CHECKING:
     from eitherway.metrics.access_log import AccessLog
     from eitherway.metrics.counters import Counters, Siblings
-    from eitherway.net.connection import Connection
 
 logger = logging.getLogger("eitherway.server")
+
+_LENGTHS = {len(name) for name in FORWARDED}
+
+
+class Member(Protocol):
+    """An open connection: ours (net.connection), or in the hands of a server that the application brings."""
+
+    socket: Socket
+    deadline: float
+    requests: int
+
+    @property
+    def idle(self) -> bool: ...
+    @property
+    def busy(self) -> bool: ...
+    def on_deadline(self) -> None: ...
+    def turn_away(self) -> None: ...
+    def drain(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Service:
@@ -42,7 +62,7 @@ class Service:
         self.common = self.common_fields  # bound once for all connections
         self.access_log = access_log
         self.collects_bodies = collects_bodies  # small bodies are read before a thread or greenlet is taken
-        self.connections: set[Connection] = set()
+        self.connections: set[Member] = set()
         self.running: set[Exchange] = set()
         self.sessions = Sessions(config, poller.post)
         self.draining = False  # every answer is its connection's last
@@ -66,23 +86,50 @@ class Service:
         """Spawn the task that runs an exchange, or refuse it: 503 beyond `limit_concurrency`."""
         if exchange.fields.forwarded and self._trusts(exchange.client):
             _believe_proxy(exchange, self._trusts)
-        if self.access_log is not None or self.counters is not None:
-            exchange.started_at = monotonic()
         if self.draining:
             exchange.keep_alive = False
         if len(self.running) >= self.config.limit_concurrency:
-            self.warn("limit_concurrency", "%d requests are running: answering 503", len(self.running))
-            if self.counters is not None:
-                self.counters.refused += 1
+            self._note_refusal()
+            if self.access_log is not None:
+                exchange.started_at = monotonic()
             try:
                 exchange.fail(503, "the server is busy; try again", b"retry-after: 1\r\n")
             except ClientGone:
                 pass  # it did not wait for the answer
             return
+        self.begin(exchange)
+        self._spawn(exchange)
+
+    def begin(self, exchange: Exchange) -> None:
+        """An exchange is about to run, here or in a server that the application brings."""
+        if self.access_log is not None or self.counters is not None:
+            exchange.started_at = monotonic()
         self.running.add(exchange)
         if self.counters is not None:
             self.counters.began(exchange, self.running)
-        self._spawn(exchange)
+
+    def has_room(self) -> bool:
+        """Whether one more exchange may run; where not, that is counted as a refusal."""
+        if len(self.running) < self.config.limit_concurrency:
+            return True
+        self._note_refusal()
+        return False
+
+    def _note_refusal(self) -> None:
+        self.warn("limit_concurrency", "%d requests are running: answering 503", len(self.running))
+        if self.counters is not None:
+            self.counters.refused += 1
+
+    def origin(self, client: Address | None, fields: Iterable[tuple[bytes, bytes]]) -> Origin | None:
+        """What a trusted proxy says of a request's client; None where none is trusted, or nothing said."""
+        for name, _ in fields:
+            if len(name) in _LENGTHS and name.lower() in FORWARDED:
+                break
+        else:
+            return None
+        if not self._trusts(client):
+            return None
+        return origin([(name.lower(), value) for name, value in fields], lambda host: self._trusts((host, 0)))
 
     def ended(self, exchange: Exchange) -> None:
         """The task of an exchange has ended. From any thread."""
@@ -95,7 +142,7 @@ class Service:
         if self.draining:
             self.post(self.on_quiet)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Member) -> None:
         self.connections.discard(connection)
         if self.counters is not None:
             self.counters.connected(len(self.connections))
@@ -161,15 +208,19 @@ class Service:
         self.draining = True
         for exchange in list(self.running):
             exchange.keep_alive = False
-        self.sessions.go_away(SERVICE_RESTART)
+        self.take_leave(final=False)
 
     def drain(self) -> None:
         """From now on every answer is its connection's last; idle connections are closed, unless a request is there."""
-        self.sessions.go_away(GOING_AWAY)
+        self.take_leave(final=True)
         self.retire()
         self.closing = True
         for connection in list(self.connections):
             connection.drain()
+
+    def take_leave(self, final: bool) -> None:
+        """Close the WebSockets, those that still come too: nobody serves on (`final`), or another takes our place."""
+        self.sessions.go_away(GOING_AWAY if final else SERVICE_RESTART)
 
     @property
     def busy(self) -> bool:

@@ -11,14 +11,14 @@ import faulthandler
 import logging
 import os
 import random
-import select
 import signal
 import sys
 import traceback
 
-# Bound now: in gevent's workers a guard thread needs the real ones.
+# Bound now, as sleep and poll below: where greenlets are patched in, a guard thread needs the real ones.
 from _thread import start_new_thread
 from dataclasses import dataclass
+from select import POLLHUP, poll
 from socket import socket as Socket  # noqa: N812
 from time import monotonic, sleep
 from typing import Any, NoReturn
@@ -130,6 +130,8 @@ class SupervisedWorker(Worker):
         for message in line.receive():
             if "drain" in message:
                 (self._drain if message["drain"] == "final" else self._retire)()
+            elif "leave" in message:
+                self._service.take_leave(message["leave"] == "final")
         if line.closed:
             self._poller.remove(line.fileno())
             logger.warning("%s: the supervisor has died; ending", self._name)
@@ -199,10 +201,10 @@ class SupervisedWorker(Worker):
         """In a thread of its own: see that the worker's loop turns, and that the supervisor lives."""
         timeout = self._config.timeout
         watch = stuck.Watch(timeout)
-        poll = select.poll()
-        poll.register(self._post.line.fileno(), select.POLLHUP)
+        hangup = poll()
+        hangup.register(self._post.line.fileno(), POLLHUP)
         interval = min(1.0, max(0.05, timeout / 8)) if timeout else 1.0
-        while not poll.poll(interval * 1000):
+        while not hangup.poll(interval * 1000):
             if timeout and monotonic() - self._ticked > timeout:
                 self._report_held_up(watch.overdue(list(self._service.running), monotonic()))
         # The supervisor is gone. What the loop does about it comes to an end, if the loop turns.

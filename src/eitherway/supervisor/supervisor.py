@@ -16,6 +16,7 @@ from time import monotonic
 from eitherway import __version__
 from eitherway.config import Config
 from eitherway.errors import AppLoadError
+from eitherway.interfaces.base import COLOURS
 from eitherway.net.listener import close_socket, display
 from eitherway.supervisor import policy as p
 from eitherway.supervisor.child import slots
@@ -131,6 +132,7 @@ class Supervisor:
         self._close_sockets()
         if self._front is not None and self._front.pid:
             self._front.drain()  # the workers follow when it has ended
+            self.workers.take_leave(list(self.workers.handles), final=True)
         else:
             self._decide(p.Stop())
 
@@ -188,6 +190,7 @@ class Supervisor:
         self._close_sockets()
         if self._front is not None and self._front.pid:
             self._front.drain(final=False)
+            self.workers.take_leave(list(self.workers.handles), final=False)
         else:
             self._decide(p.Retire())
 
@@ -232,8 +235,7 @@ class Supervisor:
     def _on_ready(self, handle: Handle) -> None:
         handle.is_ready = True
         if self._front is not None:
-            colour = "sync" if self.interface == "wsgi" else "async"
-            count = slots(self.config, self.engine, colour)
+            count = slots(self.config, self.engine, COLOURS[self.interface])
             self._front.add(handle.id, handle.path, count or self.config.worker_concurrency, is_loop=not count)
         self._decide(p.Ready(handle.id))
 
@@ -314,6 +316,8 @@ class Supervisor:
                     # The balancer says when it has nothing left there.
                     if final or self._front is None or not self._front.remove(id):
                         self.workers.drain(id, final)
+                    else:
+                        self.workers.take_leave([id], final)
                 case p.Kill(id):
                     self.workers.kill(id)
                 case p.BackOff(delay):

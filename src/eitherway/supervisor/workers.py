@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket as socket_module
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812
 
@@ -198,6 +198,11 @@ class Workers:
         handle.is_draining = True
         if not handle.is_ready or not handle.line.send({"drain": "final" if final else "retire"}):
             self.signal(handle, signal.SIGTERM)
+
+    def take_leave(self, ids: Iterable[int], final: bool) -> None:
+        """Have workers close their WebSockets, which else would last: the balancer waits for its last connection."""
+        for handle in [self.handles[id] for id in ids if id in self.handles]:
+            handle.line.send({"leave": "final" if final else "retire"})
 
     def kill(self, id: int) -> None:
         handle = self.handles.get(id)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
+from eitherway.lab.apps.loops import sleep
 from eitherway.lab.apps.work import LOOKUP, POOL_PATIENCE, SLOW, compute, seconds_of
 
 
@@ -34,7 +35,7 @@ def create(dsn: str = "", pool: int = 5, upstream: str = "") -> FastAPI:
 
     @app.get("/io")
     async def io(ms: float) -> dict[str, Any]:
-        await asyncio.sleep(seconds_of(ms))
+        await sleep(seconds_of(ms))
         return {"waited": ms}
 
     @app.get("/cpu")
@@ -43,7 +44,7 @@ def create(dsn: str = "", pool: int = 5, upstream: str = "") -> FastAPI:
 
     @app.get("/mixed")
     async def mixed(ms: float, rounds: int) -> dict[str, Any]:
-        await asyncio.sleep(seconds_of(ms))
+        await sleep(seconds_of(ms))
         return {"waited": ms, "sum": compute(rounds)}
 
     @app.get("/db")

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from typing import Any
 from urllib.parse import parse_qsl
 
+from eitherway.lab.apps.loops import sleep
 from eitherway.lab.apps.work import compute, seconds_of
 
 
@@ -32,7 +32,7 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
         raise NotImplementedError(scope["type"])
     path, number = scope["path"], _number(scope["query_string"].decode())
     if path == "/wait":
-        await asyncio.sleep(seconds_of(number))
+        await sleep(seconds_of(number))
     elif path == "/block":
         time.sleep(seconds_of(number))  # noqa: ASYNC251 - what must not be done is what is measured
     else:
@@ -47,6 +47,9 @@ def _number(query: str) -> float:
 
 
 def _unpatched_sleep(seconds: float) -> None:
-    monkey = sys.modules.get("gevent.monkey")
-    sleep = monkey.get_original("time", "sleep") if monkey is not None else time.sleep
-    sleep(seconds)
+    if monkey := sys.modules.get("gevent.monkey"):
+        monkey.get_original("time", "sleep")(seconds)
+    elif patcher := sys.modules.get("eventlet.patcher"):
+        patcher.original("time").sleep(seconds)
+    else:
+        time.sleep(seconds)

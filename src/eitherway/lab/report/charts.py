@@ -1,4 +1,4 @@
-"""Charts of lines over an axis, as SVG. Every configuration has its colour (a class, `s0` to `s7`) and its marker."""
+"""Charts of lines over an axis, as SVG. Every configuration has its colour (a class, `s0` to `s8`) and its marker."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ MARKERS = (
     "M-1.7-5h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3z",  # plus
     "M-2.4-4.6h4.8L4.8 0 2.4 4.6h-4.8L-4.8 0z",  # hexagon
     "M-5-2.2h10v4.4h-10z",  # bar
+    "M-4.4-4.8h8.8L-4.4 4.8h8.8z",  # hourglass
 )
 
 

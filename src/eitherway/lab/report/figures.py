@@ -13,7 +13,17 @@ WIDE, HALF, NARROW = 1040.0, 500.0, 358.0
 
 _WIDE_LABEL, _NARROW_LABEL = 26, 8  # letters that have room at a line's end
 _MOST_LOADS = 6
-_SLOTS = {"sync": 0, "threads": 1, "gevent": 2, "asyncio": 3, "uvloop": 4}
+_SLOTS = {
+    "sync": 0,
+    "threads": 1,
+    "gevent": 2,
+    "asyncio": 3,
+    "uvloop": 4,
+    "eventlet": 5,
+    "trio": 6,
+    "curio": 7,
+    "twisted": 8,
+}
 
 Said = list[tuple[int, str, str]]  # a configuration's number (-1: none's), its value, more about it
 

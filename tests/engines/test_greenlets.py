@@ -1,4 +1,4 @@
-"""gevent: a greenlet a request; whatever an application waits for, the others run meanwhile, on one thread."""
+"""gevent and eventlet: a greenlet a request; whatever an application waits for, the others run, on one thread."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from websockets.sync.client import connect
 
-from serving import Client, Server, Start, request_bytes, wait_until
+from serving import PATIENCE, Client, Server, Start, request_bytes, wait_until
 
 APP = "engines_wsgi:app"
 CROWD = 200
 
 
+@pytest.fixture(params=["gevent", "eventlet"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture
-def server(shared_server: Start) -> Server:
-    return shared_server(APP, "gevent")
+def server(shared_server: Start, engine: str) -> Server:
+    return shared_server(APP, engine)
 
 
 @pytest.fixture
@@ -50,15 +56,13 @@ def wait_inside(server: Server, key: str, number: int) -> None:
     wait_until(lambda: counted(server, key)["inside"] == number)
 
 
-def test_the_application_is_imported_patched(server: Server) -> None:
-    assert server.notes("imported") == ['"gevent.hub"']
-    assert json.loads(server.ask("/patched").body) == dict.fromkeys(
-        ["socket", "ssl", "threading", "time", "select"], True
-    )
+def test_the_application_is_imported_patched(server: Server, engine: str) -> None:
+    assert server.notes("imported") == [engine]
+    assert set(json.loads(server.ask("/patched").body).values()) == {engine}
     assert "(monkey-patched)" in server.log
 
 
-@pytest.mark.parametrize("how", ["held", "gevent-sleep"])
+@pytest.mark.parametrize("how", ["held", "green-sleep"])
 def test_200_sleeping_flask_requests_run_at_once_on_one_thread(server: Server, key: str, how: str, gate: Path) -> None:
     with crowd(server, CROWD) as clients:
         for client in clients:
@@ -108,7 +112,7 @@ def upstream() -> Iterator[tuple[str, threading.Event]]:
     listener.close()
 
 
-@pytest.mark.parametrize("how", ["socket", "urllib", "requests"])
+@pytest.mark.parametrize("how", ["socket", "urllib", "requests", "selector"])
 def test_waiting_for_another_server_lets_others_run(
     server: Server, key: str, how: str, upstream: tuple[str, threading.Event]
 ) -> None:
@@ -119,6 +123,28 @@ def test_waiting_for_another_server_lets_others_run(
         wait_inside(server, key, 30)
         may_answer.set()
         assert {client.response().body for client in clients} == {b"upstream"}
+    assert counted(server, key) == {"inside": 0, "most": 30, "threads": 1}
+
+
+def test_waiting_for_a_process_lets_others_run(server: Server, key: str, gate: Path) -> None:
+    with crowd(server, 10) as clients:
+        for client in clients:
+            client.send(request_bytes(f"/child/{key}?gate={quote(str(gate))}"))
+        wait_inside(server, key, 10)
+        gate.touch()
+        assert {client.response().body for client in clients} == {b"opened\n"}
+    assert counted(server, key) == {"inside": 0, "most": 10, "threads": 1}
+
+
+def test_websockets_wait_beside_each_other(server: Server, key: str) -> None:
+    url = f"ws://127.0.0.1:{server.port}/echo/{key}"
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(url, open_timeout=PATIENCE)) for _ in range(30)]
+        wait_inside(server, key, 30)
+        for number, client in enumerate(clients):
+            client.send(str(number))
+        assert [client.recv(timeout=PATIENCE) for client in clients] == [str(number) for number in range(30)]
+    wait_inside(server, key, 0)
     assert counted(server, key) == {"inside": 0, "most": 30, "threads": 1}
 
 
@@ -155,9 +181,9 @@ def database() -> Iterator[str]:
         server.cleanup()
 
 
-def test_giving_up_waiting_for_a_body_leaves_the_greenlet_in_order(own_server: Start) -> None:
-    """gevent.Timeout ends a wait from outside; bytes that come later must not resume who waits no more."""
-    server = own_server(APP, "gevent")
+def test_giving_up_waiting_for_a_body_leaves_the_greenlet_in_order(own_server: Start, engine: str) -> None:
+    """The library's Timeout ends a wait from outside; bytes that come later must not resume who waits no more."""
+    server = own_server(APP, engine)
     body = b"x" * 100_000
     for _ in range(3):
         with server.connect() as client:

@@ -1,0 +1,81 @@
+"""A Tornado application for the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.websocket import WebSocketHandler
+
+from notes import note
+
+number: ContextVar[str] = ContextVar("number", default="none")
+
+
+class Hello(RequestHandler):
+    def get(self) -> None:
+        request = self.request
+        self.write({"pid": os.getpid(), "remote": request.remote_ip, "scheme": request.protocol})
+
+
+@stream_request_body
+class Upload(RequestHandler):
+    def prepare(self) -> None:
+        self.size = 0
+
+    def data_received(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+
+    def post(self) -> None:
+        self.write({"size": self.size})
+
+
+class Download(RequestHandler):
+    async def get(self) -> None:
+        for _ in range(16):
+            self.write(b"x" * 65536)
+            await self.flush()
+
+
+class Wait(RequestHandler):
+    async def get(self) -> None:
+        """Until the file of that name is there."""
+        note(self.get_argument("key"), "began")
+        gate = Path(self.get_argument("gate"))
+        while not gate.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
+            await asyncio.sleep(0.005)
+        self.write("waited")
+
+
+class Echo(RequestHandler):
+    async def get(self, value: str) -> None:
+        number.set(value)
+        await asyncio.sleep(0.005)
+        self.write(number.get())
+
+
+class Fail(RequestHandler):
+    def get(self) -> None:
+        raise ValueError("no luck")
+
+
+class Chat(WebSocketHandler):
+    def on_message(self, message: Any) -> None:
+        self.write_message(message)
+
+
+app = Application(
+    [
+        ("/", Hello),
+        ("/upload", Upload),
+        ("/download", Download),
+        ("/wait", Wait),
+        ("/echo/(.*)", Echo),
+        ("/fail", Fail),
+        ("/chat", Chat),
+    ]
+)

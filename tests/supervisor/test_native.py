@@ -1,0 +1,217 @@
+"""aiohttp, Tornado and twisted.web applications with their own servers, in our processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from supervising import StartSupervised, eitherway, get, status, wait_for_workers, workers
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from serving import Start, chunked, request_bytes, wait_until
+
+AIOHTTP, TORNADO, TWISTED = "native_aiohttp:app", "native_tornado:app", "native_twisted:site"
+PAIRS = [
+    (AIOHTTP, "asyncio"),
+    (AIOHTTP, "uvloop"),
+    (AIOHTTP, "twisted"),
+    (TORNADO, "asyncio"),
+    (TORNADO, "uvloop"),
+    (TWISTED, "twisted"),
+]
+ONE_EACH = [(AIOHTTP, "uvloop"), (TORNADO, "asyncio"), (TWISTED, "twisted")]
+every_pair = pytest.mark.parametrize(("app", "engine"), PAIRS)
+one_each = pytest.mark.parametrize(("app", "engine"), ONE_EACH)
+with_websockets = pytest.mark.parametrize(("app", "engine"), [pair for pair in PAIRS if pair[0] != TWISTED])
+
+
+@every_pair
+def test_requests_uploads_and_downloads(app: str, engine: str, shared_server: Start) -> None:
+    server = shared_server(app, engine)
+    with server.connect() as client:
+        for _ in range(3):
+            said = json.loads(client.ask("/").body)
+            assert (said["pid"], said["remote"]) == (server.process.pid, "127.0.0.1")
+        assert json.loads(client.ask("/upload", "POST", body=b"x" * 300_000).body) == {"size": 300_000}
+        client.send(request_bytes("/upload", "POST", "Transfer-Encoding: chunked") + chunked(b"c" * 70_002, 9000))
+        assert json.loads(client.response().body) == {"size": 70_002}
+        assert client.ask("/download").body == b"x" * (1 << 20)
+        assert client.ask("/nowhere").status == 404
+        assert client.ask("/fail").status == 500
+
+
+@with_websockets
+def test_requests_do_not_share_their_context(app: str, engine: str, shared_server: Start) -> None:
+    server = shared_server(app, engine)
+    with ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(lambda number: server.ask(f"/echo/{number}").text, range(100))) == list(
+            map(str, range(100))
+        )
+
+
+@every_pair
+def test_a_request_that_runs_is_answered_before_the_end(
+    app: str, engine: str, own_server: Start, tmp_path: Path
+) -> None:
+    server = own_server(app, engine)
+    gate = tmp_path / "gate"
+    with server.connect() as idle, server.connect() as client:
+        assert idle.ask("/").status == 200
+        client.send(request_bytes(f"/wait?key=slow&gate={gate}"))
+        wait_until(lambda: server.notes("slow"))
+        server.process.send_signal(signal.SIGTERM)
+        assert idle.is_closed()
+        gate.touch()
+        assert client.response().body == b"waited"
+        assert server.wait() == 0
+    assert app != AIOHTTP or server.notes("lifetime") == ["began", "ended"]
+
+
+@one_each
+def test_one_that_does_not_end_is_cut_off(app: str, engine: str, own_server: Start, tmp_path: Path) -> None:
+    server = own_server(app, engine, "--graceful-timeout", "0.3s")
+    with server.connect() as client:
+        client.send(request_bytes(f"/wait?key=slow&gate={tmp_path}/never"))
+        wait_until(lambda: server.notes("slow"))
+        assert server.stop() == 0
+    assert "cut off after 0.3 s" in server.log
+
+
+@one_each
+def test_more_requests_at_once_than_allowed(app: str, engine: str, own_server: Start, tmp_path: Path) -> None:
+    server = own_server(app, engine, "--limit-concurrency", "1")
+    with server.connect() as client:
+        client.send(request_bytes(f"/wait?key=slow&gate={tmp_path}/gate"))
+        wait_until(lambda: server.notes("slow"))
+        refused = server.ask("/")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        (tmp_path / "gate").touch()
+        assert client.response().body == b"waited"
+
+
+@one_each
+def test_every_request_is_in_the_access_log(app: str, engine: str, own_server: Start) -> None:
+    server = own_server(app, engine, "--access-log", "-", "--access-format", "json")
+    server.ask("/?a=b", "GET", "User-Agent: test")
+    server.ask("/nowhere")
+    wait_until(lambda: server.out.count("\n") == 2)
+    first, second = map(json.loads, server.out.splitlines())
+    assert (first["method"], first["target"], first["status"], first["agent"]) == ("GET", "/?a=b", 200, "test")
+    assert first["size"] >= 50
+    assert (second["target"], second["status"]) == ("/nowhere", 404)
+
+
+@with_websockets
+def test_a_websocket_is_closed_with_the_server(app: str, engine: str, own_server: Start) -> None:
+    server = own_server(app, engine)
+    with connect(f"ws://127.0.0.1:{server.port}/chat") as socket:
+        for text in ("a", "b" * 100_000):
+            socket.send(text)
+            assert socket.recv(timeout=20) == text
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=20)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+    assert server.wait() == 0
+    assert "cut off" not in server.log
+
+
+# ---- many processes ----
+
+
+@one_each
+def test_the_status_counts_what_they_do(app: str, engine: str, supervised: StartSupervised, tmp_path: Path) -> None:
+    server = supervised(app, engine, 1)
+    gate = tmp_path / "gate"
+    with server.connect() as client, server.connect() as other:
+        other.ask("/")
+        client.send(request_bytes(f"/wait?key=slow&gate={gate}"))
+        wait_until(lambda: server.notes("slow"))
+
+        def figures() -> tuple[int, ...]:
+            (worker,) = status(server)["workers"]
+            return tuple(worker[name] for name in ("connections", "running", "requests", "errors"))
+
+        wait_until(lambda: figures() == (2, 1, 1, 0))
+        gate.touch()
+        assert client.response().body == b"waited"
+        wait_until(lambda: figures() == (2, 0, 2, 0))
+    server.ask("/fail")
+    wait_until(lambda: figures() == (0, 0, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("app", "engine", "balance"), [(*pair, "kernel") for pair in ONE_EACH] + [(*ONE_EACH[0], "request")]
+)
+def test_a_reload_loses_no_request(app: str, engine: str, balance: str, supervised: StartSupervised) -> None:
+    server = supervised(app, engine, 2, "--balance", balance)
+    before = set(workers(server).values())
+    over, statuses = threading.Event(), []
+
+    def ask() -> None:
+        while not over.is_set():
+            statuses.append(get(server, "/")[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(statuses) > 50)
+    server.process.send_signal(signal.SIGHUP)
+    wait_for_workers(server, 2, without=before)
+    wait_until(lambda: len(status(server)["workers"]) == 2)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200}
+
+
+@one_each
+def test_behind_the_balancer_they_know_the_client(app: str, engine: str, supervised: StartSupervised) -> None:
+    server = supervised(app, engine, 2, "--balance", "request")
+    response = server.ask("/", "GET", "X-Forwarded-Proto: https", "X-Forwarded-For: 198.51.100.7")
+    said = json.loads(response.body)
+    assert (said["remote"], said["scheme"]) == ("198.51.100.7", "https")
+
+
+@one_each
+def test_a_worker_that_has_served_enough_is_replaced(app: str, engine: str, supervised: StartSupervised) -> None:
+    server = supervised(app, engine, 1, "--max-requests", "5", "--max-requests-jitter", "0")
+    before = set(workers(server).values())
+    for _ in range(6):
+        assert get(server, "/")[0] == 200
+    wait_for_workers(server, 1, without=before)
+
+
+# ---- starting ----
+
+
+def test_an_async_factory_is_awaited(own_server: Start) -> None:
+    server = own_server("native_aiohttp:create_later()", "asyncio")
+    assert server.ask("/").status == 200
+
+
+def test_an_application_that_refuses_to_start(own_server: Start) -> None:
+    server = own_server("native_aiohttp:refuses", "asyncio", ready=False)
+    assert server.wait() == 6
+    last = [line for line in server.log.splitlines() if line.startswith("eitherway: ")]
+    assert last == ["eitherway: the application refused to start: ConnectionError: no database at db.example"]
+
+
+@pytest.mark.parametrize(
+    ("app", "engine", "why"),
+    [
+        (AIOHTTP, "gevent", "its own server needs asyncio's loop; use --engine uvloop or asyncio"),
+        (TORNADO, "threads", "its own server needs asyncio's loop; use --engine uvloop or asyncio"),
+        (TWISTED, "asyncio", "its own server needs Twisted's reactor; use --engine twisted"),
+    ],
+)
+def test_engines_that_cannot_run_them_say_so(app: str, engine: str, why: str) -> None:
+    apps = str(Path(__file__).parent.parent / "apps")
+    run = eitherway("serve", app, "--engine", engine, "--chdir", apps, "--bind", "127.0.0.1:0")
+    assert run.returncode != 0
+    assert run.stderr.splitlines()[-1] == f"eitherway: the engine {engine} cannot run this application: {why}"
