@@ -20,7 +20,8 @@ from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 
-from eitherway.config import MODELS
+from eitherway.config import ELSEWHERE, MODELS
+from eitherway.interfaces.base import COLOURS
 from notes_script import Outcome, drive
 from serving import Server, wait_until
 
@@ -29,7 +30,6 @@ EXAMPLES = ROOT / "examples"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- made by `make matrix`: begin -->", "<!-- made by `make matrix`: end -->"
 INTERFACES = {"wsgi": "WSGI", "asgi": "ASGI", "aiohttp": "its own", "tornado": "its own"}
-COLOURS = {"wsgi": "sync", "asgi": "async", "aiohttp": "async", "tornado": "async"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Framework:
         return line[line.index("--engine") + 1]
 
 
-EXAMPLES_OF = (
+FRAMEWORKS = (
     Framework("Flask", "wsgi", "notes_flask", ("flask", "psycopg_pool")),
     Framework("Django", "wsgi", "notes_django", ("django", "psycopg_pool")),
     Framework("Django", "asgi", "notes_django_asgi", ("django", "psycopg_pool")),
@@ -72,26 +72,28 @@ EXAMPLES_OF = (
     Framework("aiohttp", "aiohttp", "notes_aiohttp", ("aiohttp", "asyncpg")),
     Framework("Tornado", "tornado", "notes_tornado", ("tornado", "psycopg_pool")),
 )
-SERVED = {interface for model in MODELS.values() for interface in model.native}
-FRAMEWORKS = tuple(each for each in EXAMPLES_OF if each.interface in SERVED)
 
 
 @dataclass(frozen=True)
 class Hole:
-    """Pairs that do not work, and why: for the footnote. What the engine itself refuses needs no entry."""
+    """Pairs that do not work, and why: for the footnote. What the engine itself refuses needs no entry.
+
+    `parts`: what fails of notes_script.py's parts, where all others work; empty where nothing does.
+    """
 
     engines: tuple[str, ...]
     examples: tuple[str, ...]
     why: str
+    parts: tuple[str, ...] = ()
 
 
 HOLES = (
     Hole(
         ("threads",),
         ("notes_falcon_asgi", "notes_litestar", "notes_quart", "notes_sanic"),
-        "An asynchronous pool of database connections belongs to the loop that opened it, and on `threads` every "
-        "thread has a loop of its own. What needs no such pool runs, and so does an application that calls a plain "
-        "pool from threads: see FastAPI and Starlette.",
+        "All but the database: an asynchronous pool of connections belongs to the loop that opened it, and here every "
+        "thread has a loop of its own. A plain pool, called from threads, works: see FastAPI and Starlette.",
+        parts=("notes",),
     ),
     Hole(
         ("trio",),
@@ -108,21 +110,34 @@ HOLES = (
     ),
 )
 
+ON_ASYNCIOS_REACTOR = "The framework's own server, on the asyncio loop that Twisted's reactor has beneath it."
+
 # Why a pair takes a detour: (interface, engine), or the interface alone for all other engines.
 DETOURS = {
     ("asgi", "sync"): "An asyncio loop, with one request at a time on it.",
     ("asgi", "threads"): "An asyncio loop in every thread, with one request at a time on each.",
+    ("aiohttp", "twisted"): ON_ASYNCIOS_REACTOR,
+    ("tornado", "twisted"): ON_ASYNCIOS_REACTOR,
     ("wsgi", ""): "A pool of threads beside the engine's loop.",
 }
 IN_TURN = "One request at a time: the slow calls of several clients wait for each other."
 
 
-def hole(framework: Framework, engine: str) -> str:
-    """Why the pair does not work, as far as the tables know; empty if nothing is known against it."""
-    refusal = MODELS[engine].runs[COLOURS[framework.interface]]
+def hole(framework: Framework, engine: str) -> Hole | None:
+    """Why the pair does not work; None if it does, as far as the tables know."""
+    colour = COLOURS[framework.interface]
+    refusal = MODELS[engine].runs.get(colour) or ELSEWHERE[colour]
     if " " in refusal:
-        return refusal[0].upper() + refusal[1:].replace("--engine ", "") + "."
-    return next((each.why for each in HOLES if engine in each.engines and framework.example in each.examples), "")
+        why = refusal[0].upper() + refusal[1:].replace("--engine ", "") + "."
+        return Hole((engine,), (framework.example,), why)
+    return next((each for each in HOLES if engine in each.engines and framework.example in each.examples), None)
+
+
+def verdict(framework: Framework, engine: str) -> str:
+    """What the table says of the pair, if the trial agrees."""
+    if found := hole(framework, engine):
+        return "in part" if found.parts else "no"
+    return "detour" if detour(framework, engine) else "native"
 
 
 def detour(framework: Framework, engine: str) -> str:
@@ -189,15 +204,19 @@ class Cell:
 def cell(framework: Framework, engine: str, url: str) -> tuple[Cell, str]:
     """Try the pair. What the table says of it, and a complaint where something is otherwise than said above."""
     outcome = tried(framework, engine, url)
-    explained = hole(framework, engine)
-    if explained:
-        complaint = "" if outcome.failed else "works, and is said not to"
-        return Cell("no", (explained,)), complaint
-    if outcome.failed:
-        return Cell("no"), "; ".join(f"{part}: {error}" for part, error in outcome.failed.items())
-    by = detour(framework, engine)
-    notes = [note for note in (by, "" if outcome.overlap else IN_TURN) if note]
-    return Cell("detour" if by else "native", tuple(notes)), ""
+    known = hole(framework, engine)
+    works = known is None or bool(known.parts)
+    notes = (
+        detour(framework, engine) if works else "",
+        IN_TURN if works and not outcome.overlap else "",
+        known.why if known else "",
+    )
+    complaint = ""
+    if outcome.failed and (known is None or (known.parts and set(outcome.failed) != set(known.parts))):
+        complaint = "; ".join(f"{part}: {error}" for part, error in outcome.failed.items())
+    elif known and not outcome.failed:
+        complaint = "works, and is said not to"
+    return Cell(verdict(framework, engine), tuple(filter(None, notes))), complaint
 
 
 def tried(framework: Framework, engine: str, url: str) -> Outcome:
@@ -217,7 +236,7 @@ def table(cells: dict[tuple[Framework, str], Cell]) -> str:
 
     def shown(each: Cell) -> str:
         notes.extend(note for note in each.notes if note not in notes)
-        numbers = ", ".join(str(notes.index(note) + 1) for note in each.notes)
+        numbers = ", ".join(str(number) for number in sorted(notes.index(note) + 1 for note in each.notes))
         return f"{each.text} <sup>{numbers}</sup>" if numbers else each.text
 
     rows = [["framework", "", *(f"`{engine}`" for engine in MODELS)], ["---"] * (2 + len(MODELS))]
