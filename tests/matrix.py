@@ -20,7 +20,8 @@ from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 
-from eitherway.config import MODELS
+from eitherway.config import ELSEWHERE, MODELS
+from eitherway.interfaces.base import COLOURS
 from notes_script import Outcome, drive
 from serving import Server, wait_until
 
@@ -29,7 +30,6 @@ EXAMPLES = ROOT / "examples"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- made by `make matrix`: begin -->", "<!-- made by `make matrix`: end -->"
 INTERFACES = {"wsgi": "WSGI", "asgi": "ASGI", "aiohttp": "its own", "tornado": "its own"}
-COLOURS = {"wsgi": "sync", "asgi": "async", "aiohttp": "async", "tornado": "async"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Framework:
         return line[line.index("--engine") + 1]
 
 
-ROWS = (
+FRAMEWORKS = (
     Framework("Flask", "wsgi", "notes_flask", ("flask", "psycopg_pool")),
     Framework("Django", "wsgi", "notes_django", ("django", "psycopg_pool")),
     Framework("Django", "asgi", "notes_django_asgi", ("django", "psycopg_pool")),
@@ -72,8 +72,6 @@ ROWS = (
     Framework("aiohttp", "aiohttp", "notes_aiohttp", ("aiohttp", "asyncpg")),
     Framework("Tornado", "tornado", "notes_tornado", ("tornado", "psycopg_pool")),
 )
-SERVED = {interface for model in MODELS.values() for interface in model.native}
-FRAMEWORKS = tuple(each for each in ROWS if each.interface in SERVED)
 
 
 @dataclass(frozen=True)
@@ -112,10 +110,14 @@ HOLES = (
     ),
 )
 
+ON_ASYNCIOS_REACTOR = "The framework's own server, on the asyncio loop that Twisted's reactor has beneath it."
+
 # Why a pair takes a detour: (interface, engine), or the interface alone for all other engines.
 DETOURS = {
     ("asgi", "sync"): "An asyncio loop, with one request at a time on it.",
     ("asgi", "threads"): "An asyncio loop in every thread, with one request at a time on each.",
+    ("aiohttp", "twisted"): ON_ASYNCIOS_REACTOR,
+    ("tornado", "twisted"): ON_ASYNCIOS_REACTOR,
     ("wsgi", ""): "A pool of threads beside the engine's loop.",
 }
 IN_TURN = "One request at a time: the slow calls of several clients wait for each other."
@@ -123,7 +125,8 @@ IN_TURN = "One request at a time: the slow calls of several clients wait for eac
 
 def hole(framework: Framework, engine: str) -> Hole | None:
     """Why the pair does not work; None if it does, as far as the tables know."""
-    refusal = MODELS[engine].runs[COLOURS[framework.interface]]
+    colour = COLOURS[framework.interface]
+    refusal = MODELS[engine].runs.get(colour) or ELSEWHERE[colour]
     if " " in refusal:
         why = refusal[0].upper() + refusal[1:].replace("--engine ", "") + "."
         return Hole((engine,), (framework.example,), why)
