@@ -87,6 +87,12 @@ if __name__ == "__main__":
 """
 
 
+def test_psycopg_that_was_imported_too_early_is_named(tmp_path: Path) -> None:
+    needs("gevent", "psycopg_binary")
+    log = run_until_served(tmp_path, LATE.format(app="app").replace("import eitherway", "import eitherway, psycopg"))
+    assert "psycopg, imported before gevent could patch, waits in C" in log
+
+
 def test_an_application_that_was_imported_too_early_is_named_with_what_it_holds(tmp_path: Path) -> None:
     needs("gevent")
     too_early, by_name = (run_until_served(tmp_path, LATE.format(app=app)) for app in ("app", '"late:app"'))

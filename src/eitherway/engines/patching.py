@@ -26,10 +26,10 @@ Originals = dict[tuple[str, str], Any]
 
 @dataclass(frozen=True, slots=True)
 class _Driver:
-    """A library that waits in C. `blocks` looks at its module, once that is loaded."""
+    """A library that waits in C. `blocks` looks at its module, once that is loaded. {engine} is filled in."""
 
     name: str
-    cure: str  # {engine} is filled in
+    cure: str
     blocks: Callable[[ModuleType], bool] = lambda module: True
 
 
@@ -49,7 +49,9 @@ _DRIVERS = {
         _lacks_callback,
     ),
     "psycopg.waiting": _Driver(
-        "psycopg", "it was imported before the patching; set PSYCOPG_WAIT_FUNC=wait_select", _waits_in_c
+        "psycopg, imported before {engine} could patch,",
+        "have the server import the application by its name",
+        _waits_in_c,
     ),
     "MySQLdb._mysql": _Driver("mysqlclient", "call pymysql.install_as_MySQLdb() before MySQLdb is imported (PyMySQL)"),
     "_mysql_connector": _Driver("mysql.connector's compiled part", "connect with use_pure=True"),
@@ -73,8 +75,8 @@ def unpatched(engine: str, before: Originals) -> Iterator[str]:
     for module, driver in _DRIVERS.items():
         loaded = sys.modules.get(module)
         if loaded is not None and driver.blocks(loaded):
-            cure = driver.cure.format(engine=engine)
-            yield f"{driver.name} waits in C, and no other request runs meanwhile; {cure}"
+            sentence = f"{driver.name} waits in C, and no other request runs meanwhile; {driver.cure}"
+            yield sentence.format(engine=engine)
     holders = _holders(before)
     if holders:
         shown = ", ".join(f"{module} ({', '.join(names)})" for module, names in list(holders.items())[:_SHOWN])
