@@ -189,7 +189,7 @@ def test_help_of_serve(capsys: pytest.CaptureFixture[str], option: str) -> None:
     for name in SETTINGS:
         assert name == "app" or f"{name.replace('_', '-')} " in out
     assert "[default: 127.0.0.1:8000]" in out
-    assert "[auto|wsgi|asgi; default: auto]" in out
+    assert "[auto|wsgi|asgi|aiohttp|tornado|twisted; default: auto]" in out
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -53,6 +54,11 @@ async def fail(request: web.Request) -> web.Response:
     raise ValueError("no luck")
 
 
+async def block(request: web.Request) -> web.Response:
+    time.sleep(60)  # noqa: ASYNC251 - that is the fault
+    return web.Response()
+
+
 async def chat(request: web.Request) -> web.WebSocketResponse:
     socket = web.WebSocketResponse()
     await socket.prepare(request)
@@ -79,6 +85,7 @@ def create() -> web.Application:
             web.get("/wait", wait),
             web.get("/echo/{number}", echo),
             web.get("/fail", fail),
+            web.get("/block", block),
             web.get("/chat", chat),
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -185,6 +186,14 @@ def test_a_worker_that_has_served_enough_is_replaced(app: str, engine: str, supe
     for _ in range(6):
         assert get(server, "/")[0] == 200
     wait_for_workers(server, 1, without=before)
+
+
+def test_a_call_that_blocks_the_loop_is_named(supervised: StartSupervised) -> None:
+    server = supervised(AIOHTTP, "asyncio", 1, "--timeout", "0.5s")
+    before = set(workers(server).values())
+    assert get(server, "/block")[0] == 0
+    wait_for_workers(server, 1, without=before)
+    assert re.search(r"worker 1 \(pid \d+\) stuck for \S+ s in native_aiohttp.py:\d+ block \(GET /block\)", server.log)
 
 
 # ---- starting ----

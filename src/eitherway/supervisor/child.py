@@ -215,6 +215,8 @@ class SupervisedWorker(Worker):
 
     def _report_held_up(self, overdue: list[Exchange]) -> None:
         stacks = stuck.thread_stacks() if overdue else {}
+        if overdue and not stacks:  # a task that is no request, or one of a server that the application brings
+            stacks = {overdue[0]: stuck.loop_stack()}
         for exchange in overdue:
             if exchange in stacks and exchange not in self._known_stuck:
                 self._known_stuck.add(exchange)

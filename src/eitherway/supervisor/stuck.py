@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable
+from threading import main_thread
 from types import FrameType
 from typing import Any
 
@@ -59,6 +60,11 @@ def thread_stacks() -> dict[Exchange, Frames]:
                 found[exchange] = frames
                 break
     return found
+
+
+def loop_stack() -> Frames:
+    """What the main thread does, in which loops run."""
+    return _outward(sys._current_frames().get(main_thread().ident or 0))
 
 
 def task_stack(task: Any) -> Frames:
