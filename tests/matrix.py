@@ -76,24 +76,20 @@ FRAMEWORKS = (
 
 @dataclass(frozen=True)
 class Hole:
-    """Pairs that do not work, and why: for the footnote. What the engine itself refuses needs no entry.
-
-    `parts`: what fails of notes_script.py's parts, where all others work; empty where nothing does.
-    """
+    """Pairs that do not work, and why: for the footnote. What the engine itself refuses needs no entry."""
 
     engines: tuple[str, ...]
     examples: tuple[str, ...]
     why: str
-    parts: tuple[str, ...] = ()
 
 
 HOLES = (
     Hole(
         ("threads",),
         ("notes_falcon_asgi", "notes_litestar", "notes_quart", "notes_sanic"),
-        "All but the database: an asynchronous pool of connections belongs to the loop that opened it, and here every "
-        "thread has a loop of its own. A plain pool, called from threads, works: see FastAPI and Starlette.",
-        parts=("notes",),
+        "An asynchronous pool of database connections belongs to the loop that opened it, and here every thread has a "
+        "loop of its own: queries from another fail, wait in vain, or crash the process. What needs no such pool runs; "
+        "so does a plain pool that is called from threads: see FastAPI and Starlette.",
     ),
     Hole(
         ("trio",),
@@ -123,20 +119,19 @@ DETOURS = {
 IN_TURN = "One request at a time: the slow calls of several clients wait for each other."
 
 
-def hole(framework: Framework, engine: str) -> Hole | None:
-    """Why the pair does not work; None if it does, as far as the tables know."""
+def hole(framework: Framework, engine: str) -> str:
+    """Why the pair does not work; empty if it does, as far as the tables know."""
     colour = COLOURS[framework.interface]
     refusal = MODELS[engine].runs.get(colour) or ELSEWHERE[colour]
     if " " in refusal:
-        why = refusal[0].upper() + refusal[1:].replace("--engine ", "") + "."
-        return Hole((engine,), (framework.example,), why)
-    return next((each for each in HOLES if engine in each.engines and framework.example in each.examples), None)
+        return refusal[0].upper() + refusal[1:].replace("--engine ", "") + "."
+    return next((each.why for each in HOLES if engine in each.engines and framework.example in each.examples), "")
 
 
 def verdict(framework: Framework, engine: str) -> str:
     """What the table says of the pair, if the trial agrees."""
-    if found := hole(framework, engine):
-        return "in part" if found.parts else "no"
+    if hole(framework, engine):
+        return "no"
     return "detour" if detour(framework, engine) else "native"
 
 
@@ -204,18 +199,10 @@ class Cell:
 def cell(framework: Framework, engine: str, url: str) -> tuple[Cell, str]:
     """Try the pair. What the table says of it, and a complaint where something is otherwise than said above."""
     outcome = tried(framework, engine, url)
-    known = hole(framework, engine)
-    works = known is None or bool(known.parts)
-    notes = (
-        detour(framework, engine) if works else "",
-        IN_TURN if works and not outcome.overlap else "",
-        known.why if known else "",
-    )
-    complaint = ""
-    if outcome.failed and (known is None or (known.parts and set(outcome.failed) != set(known.parts))):
-        complaint = "; ".join(f"{part}: {error}" for part, error in outcome.failed.items())
-    elif known and not outcome.failed:
-        complaint = "works, and is said not to"
+    if why := hole(framework, engine):
+        return Cell("no", (why,)), "" if outcome.failed else "works, and is said not to"
+    notes = (detour(framework, engine), "" if outcome.overlap else IN_TURN)
+    complaint = "; ".join(f"{part}: {error}" for part, error in outcome.failed.items())
     return Cell(verdict(framework, engine), tuple(filter(None, notes))), complaint
 
 
