@@ -16,6 +16,7 @@ import pytest
 from eitherway.engines.patching import originals, unpatched
 from serving import Start, wait_until
 
+PAGE = Path(__file__).parents[2] / "docs" / "databases.md"
 CURED = """
 {cure}
 def app(environ, start_response):
@@ -42,7 +43,8 @@ def test_the_line_that_the_log_names_for_psycopg2_cures_it(engine: str, own_serv
     needs(engine, "psycopg2", "psycogreen")
     (tmp_path / "blocking.py").write_text(CURED.format(cure="import psycopg2"))
     server = own_server("blocking:app", engine, "--chdir", str(tmp_path))
-    [cure] = re.findall(r"WARNING psycopg2 waits in C, .* add: (.*)", server.log)
+    [(sentence, cure)] = re.findall(r"WARNING (psycopg2 waits in C, .* add: (.*))", server.log)
+    assert sentence in PAGE.read_text()
     (tmp_path / "cured.py").write_text(CURED.format(cure=cure))
     server = own_server("cured:app", engine, "--chdir", str(tmp_path))
     assert server.ask("/").text == "served"
