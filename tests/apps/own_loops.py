@@ -69,8 +69,18 @@ async def on_trio(scope: dict[str, Any], receive: Any, send: Any) -> None:
             await trio.sleep_forever()
 
 
+class Foreign:
+    """Something of another loop's."""
+
+    def __await__(self) -> Iterator[object]:
+        yield object()
+
+
 async def on_curio(scope: dict[str, Any], receive: Any, send: Any) -> None:
     import curio
+
+    if scope["type"] == "http" and scope["path"] == "/foreign":
+        await Foreign()
 
     path, key = scope["path"], scope["query_string"].decode()
     if path == "/group":

@@ -30,6 +30,9 @@ def test_nurseries_and_sniffio_under_trio(shared_server: Start) -> None:
 def test_task_groups_and_threads_under_curio(shared_server: Start) -> None:
     server = shared_server(NAMES["curio"], "curio")
     assert server.ask("/group").text == "curio [0, 1, 2] False"
+    assert server.ask("/foreign").status == 500
+    wait_until(lambda: "RuntimeError: object is nothing that Curio can wait for" in server.log)
+    assert server.ask("/group").status == 200
     assert server.ask("/fails").status == 500
     wait_until(lambda: "GET /fails: TaskTimeout in the application" in server.log)
 

@@ -62,7 +62,7 @@ class CurioEngine(Engine):
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         self._call = interface
-        kernel = Kernel(taskcls=ContextTask)
+        kernel = Kernel(taskcls=_Task)
         ending = end_within(1.0)
         try:
             kernel.run(self._serve, interface, started, tick)
@@ -143,6 +143,17 @@ class _Event:
     async def wait(self) -> None:
         if not self._is_set:
             await self._barrier.suspend("EVENT_WAIT")
+
+
+class _Task(ContextTask):
+    """What is not Curio's, such as a future of asyncio's, may be awaited in it: an error there, not the kernel's end."""
+
+    def send(self, value: Any) -> Any:
+        trap = super().send(value)
+        while type(trap) is not tuple:
+            error = RuntimeError(f"{type(trap).__qualname__} is nothing that Curio can wait for")
+            trap = self._context.run(self._throw, error)
+        return trap
 
 
 async def _begin(coroutine: Coroutine[Any, Any, None], name: str) -> Any:
