@@ -145,8 +145,8 @@ class _Event:
             await self._barrier.suspend("EVENT_WAIT")
 
 
-class _Task(ContextTask):
-    """What is not Curio's, such as a future of asyncio's, may be awaited in it: an error there, not the kernel's end."""
+class _Task(ContextTask):  # type: ignore[misc]
+    """A task that awaits what is not Curio's, such as a future of asyncio's, fails; the kernel goes on."""
 
     def send(self, value: Any) -> Any:
         trap = super().send(value)
