@@ -53,6 +53,8 @@ LIBRARIES = {
     "twisted": {"engines/twisted.py", "interfaces/twisted.py"},
     "uvloop": {"lab/switching.py"},
     "websockets": {"http/websocket.py"},
+    "aiohttp": {"interfaces/aiohttp.py"},
+    "tornado": {"interfaces/tornado.py"},
 }
 
 LONGEST_FILE = 400  # lines
