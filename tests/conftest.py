@@ -16,7 +16,14 @@ settings.load_profile("eitherway")
 MOST_SHARED = 20  # servers kept at once; each takes some 30 MB
 
 
-SLOW = ("tests/chaos/", "tests/deploy/", "tests/lab/test_runner.py")  # they try processes, not Python's version
+# They try processes, measurements, and what others have written; not what a version of Python may change.
+SLOW = (
+    "tests/chaos/",
+    "tests/deploy/",
+    *(f"tests/lab/test_{name}.py" for name in ("check", "claims", "compare", "load", "page", "runner", "workloads")),
+    "tests/test_databases.py",
+    "tests/test_examples.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -116,7 +116,8 @@ def test_what_comes_on_an_idle_connection_is_no_answer() -> None:
 
     with serving(says_more) as port:
         result = run_load(load(port, clients=3, rate=20.0, duration=1.0))
-    assert result.good == pytest.approx(20, abs=1)
+    assert result.good > 5
+    assert set(result.statuses) == {200}
     assert result.errors == {}
 
 
