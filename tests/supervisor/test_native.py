@@ -96,6 +96,21 @@ def test_more_requests_at_once_than_allowed(app: str, engine: str, own_server: S
 
 
 @one_each
+def test_more_connections_than_allowed(app: str, engine: str, own_server: Start, tmp_path: Path) -> None:
+    server = own_server(app, engine, "--limit-connections", "1")
+    with server.connect() as client:
+        client.send(request_bytes(f"/wait?key=slow&gate={tmp_path}/gate"))
+        wait_until(lambda: server.notes("slow"))
+        with server.connect() as other:
+            try:
+                assert other.is_closed()
+            except ConnectionResetError:
+                pass  # closed, too
+        (tmp_path / "gate").touch()
+        assert client.response().body == b"waited"
+
+
+@one_each
 def test_every_request_is_in_the_access_log(app: str, engine: str, own_server: Start) -> None:
     server = own_server(app, engine, "--access-log", "-", "--access-format", "json")
     server.ask("/?a=b", "GET", "User-Agent: test")
@@ -174,7 +189,8 @@ def test_a_reload_loses_no_request(app: str, engine: str, balance: str, supervis
 @one_each
 def test_behind_the_balancer_they_know_the_client(app: str, engine: str, supervised: StartSupervised) -> None:
     server = supervised(app, engine, 2, "--balance", "request")
-    response = server.ask("/", "GET", "X-Forwarded-Proto: https", "X-Forwarded-For: 198.51.100.7")
+    proxied = ("X-Forwarded-Proto: https", "X-Forwarded-For: 198.51.100.7", "X-Forwarded-Host: [2001:db8::1]:8443")
+    response = server.ask("/", "GET", *proxied)
     said = json.loads(response.body)
     assert (said["remote"], said["scheme"]) == ("198.51.100.7", "https")
 

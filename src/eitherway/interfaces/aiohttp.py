@@ -46,7 +46,6 @@ class AiohttpInterface(Native):
         self._loop = asyncio.get_running_loop()
         try:
             application = await self.application if inspect.isawaitable(self.application) else self.application
-            application.on_response_prepare.append(self._note_websocket)
             self._runner = web.AppRunner(application, shutdown_timeout=self.patience)
             await self._runner.setup()
         except Exception as error:
@@ -64,28 +63,25 @@ class AiohttpInterface(Native):
 
     # -- requests -------------------------------------------------------------------------------------------
 
-    def _begin(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        guest: Guest = request.protocol.guest  # type: ignore[attr-defined]
-        if not self.house.has_room():
+    def _begin(self, request: Any) -> Awaitable[web.StreamResponse]:
+        """Called in the place of the application's own handler, for every request."""
+        guest: Guest = request.protocol.guest
+        house = self.house
+        if not house.has_room():
             return _busy()
         visit = _Visit(guest, request)
         guest.begin(visit)
-        said = self.house.origin(guest.client, request.raw_headers)
+        said = house.origin(guest.client, request.raw_headers)
         if said is not None:
             visit.client = said.client or visit.client
             request = _as_said(request, said)
-        return self._handle(request)
+        return self._last(request) if house.draining else self._handle(request)
 
-    async def _note_websocket(self, request: web.Request, response: web.StreamResponse) -> None:
-        """A head is about to be sent."""
-        guest: Guest = request.protocol.guest  # type: ignore[attr-defined]
-        visit = guest.visit
-        if visit is None:
-            return
-        if isinstance(response, web.WebSocketResponse):
-            guest.switch(visit, lambda code: self._start(response.close(code=code)))
-        elif not visit.keep_alive:
+    async def _last(self, request: Any) -> web.StreamResponse:
+        response = await self._handle(request)
+        if not response.prepared:
             response.force_close()
+        return response
 
     # -- connections ----------------------------------------------------------------------------------------
 
@@ -95,6 +91,9 @@ class AiohttpInterface(Native):
         self._start(self._connect(guest))
 
     async def _connect(self, guest: Guest) -> None:
+        if guest.is_closed:  # turned away meanwhile
+            guest.socket.close()
+            return
         try:
             await self._loop.connect_accepted_socket(lambda: guest.handler, guest.socket)
         except OSError:
@@ -131,6 +130,17 @@ class _Protocol(web.RequestHandler):
         visit.status = response.status
         visit.bytes_sent = response.body_length
         guest.end(visit)
+
+    def set_parser(self, *parser: Any, **options: Any) -> None:
+        """The connection speaks WebSocket from now on."""
+        super().set_parser(*parser, **options)
+        if self.guest.visit is not None:
+            self.guest.switch(self.guest.visit, self._part)
+
+    def _part(self, code: int) -> None:
+        """Close it: by a frame of ours between two of aiohttp's, which hears of it from the client's answer."""
+        if self.transport is not None:
+            self.transport.write(b"\x88\x02" + code.to_bytes(2, "big"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

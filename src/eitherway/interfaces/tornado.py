@@ -15,10 +15,12 @@ from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler
 
 from eitherway.config import Config
+from eitherway.http.h1 import FORWARDED
 from eitherway.interfaces.base import Colour, Loop
 from eitherway.interfaces.native import Fields, Guest, House, Line, Native, Visit, line_of
 
 _SWITCHED = 101
+_PROXIES = {name.decode().title() for name in FORWARDED}  # as Tornado writes names
 _BUSY = b"the server is busy; try again\n"
 
 
@@ -107,10 +109,11 @@ class _Begin(HTTPMessageDelegate):
         if inner is None or not self._house.has_room():
             self._inner = None
             return None
-        fields = list(_fields(headers))
-        said = self._house.origin(guest.client, fields)
-        visit = _Visit(guest, (start_line, fields))
+        visit = _Visit(guest, (start_line, headers))
         guest.begin(visit)
+        if _PROXIES.isdisjoint(headers):
+            return inner.headers_received(start_line, headers)
+        said = self._house.origin(guest.client, list(_fields(headers)))
         if said is not None:
             if said.client is not None:
                 visit.client = said.client
@@ -146,7 +149,7 @@ class _Visit(Visit):
 
     @property
     def fields(self) -> Fields:
-        return Fields.of(self.request[1])
+        return Fields.of(_fields(self.request[1]))
 
 
 def _fields(headers: HTTPHeaders) -> Iterator[tuple[bytes, bytes]]:

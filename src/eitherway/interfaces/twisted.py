@@ -5,6 +5,7 @@ The reactor adopts each socket for the site; the site's request class, extended,
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -14,10 +15,13 @@ from twisted.web.server import Request, Site
 
 from eitherway.config import Config
 from eitherway.http.exchange import Address
+from eitherway.http.h1 import FORWARDED as PROXIES
 from eitherway.interfaces.base import Colour, Loop
 from eitherway.interfaces.native import Fields, Guest, House, Line, Native, Visit, line_of
 
 reactor: Any = installed
+
+_HOST = re.compile(rb"(\[[^]]*\]|[^:]*)(?::([0-9]*))?")
 
 
 class TwistedInterface(Native):
@@ -92,6 +96,8 @@ def _counting(factory: Any, native: TwistedInterface) -> Any:
     """The site's class of requests, but one that tells when a request begins and ends."""
 
     class CountedRequest(factory):  # type: ignore[misc]
+        _visit: Visit | None = None
+
         def process(self) -> None:
             if not native.house.has_room():
                 self.setResponseCode(503)
@@ -99,11 +105,25 @@ def _counting(factory: Any, native: TwistedInterface) -> Any:
                 self.write(b"the server is busy; try again\n")
                 self.finish()
                 return
-            visit = _begin(native, self)
-            if not visit.keep_alive:
+            self._visit = _begin(native, self)
+            if not self._visit.keep_alive:
                 self.setHeader(b"connection", b"close")
-            self.notifyFinish().addBoth(lambda _: _end(visit, self))
             super().process()
+
+        def finish(self) -> None:
+            super().finish()
+            self._end()
+
+        def connectionLost(self, reason: object) -> None:  # noqa: N802
+            super().connectionLost(reason)
+            self._end()
+
+        def _end(self) -> None:
+            visit = self._visit
+            if visit is not None:
+                visit.status = self.code
+                visit.bytes_sent = self.sentLength
+                visit.guest.end(visit)
 
     return CountedRequest
 
@@ -130,13 +150,19 @@ def _begin(native: TwistedInterface, request: Any) -> Visit:
     guest = native.guest_of(request)
     visit = _Visit(guest, request)
     guest.begin(visit)
+    if not any(map(request.requestHeaders.hasHeader, PROXIES)):
+        return visit
     said = native.house.origin(guest.client, _fields(request))
-    if said is not None and said.client is not None:
+    if said is None:
+        return visit
+    if said.client is not None:
         visit.client = said.client
         request.client = _address(said.client)
-    if said is not None and (said.host is not None or said.scheme is not None):
-        host, _, port = (said.host or request.getRequestHostname()).partition(b":")
-        request.setHost(host, int(port or 0) or (443 if said.scheme == "https" else 80), said.scheme == "https")
+    if said.host is not None or said.scheme is not None:
+        is_secure = said.scheme == "https"
+        match = _HOST.fullmatch(said.host or request.getRequestHostname())
+        host, port = match.groups() if match else (b"", b"")
+        request.setHost(host, int(port or (443 if is_secure else 80)), is_secure)
     return visit
 
 
@@ -145,9 +171,3 @@ def _address(client: Address) -> Any:
 
     host, port = client
     return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
-
-
-def _end(visit: Visit, request: Any) -> None:
-    visit.status = request.code
-    visit.bytes_sent = request.sentLength
-    visit.guest.end(visit)
