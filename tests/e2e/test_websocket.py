@@ -18,10 +18,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from frames import CLOSE, HANDSHAKE, PING, PONG, TEXT, Frame, RawSocket, close, frame
-from serving import PATIENCE, Server, Start, request_bytes, wait_until
+from serving import ASGI_ENGINES, PATIENCE, Server, Start, request_bytes, wait_until
 
 ASGI, WSGI = "sockets:asgi", "sockets:wsgi"
-PAIRS = [(ASGI, engine) for engine in ("asyncio", "uvloop", "threads", "sync", "trio", "curio", "twisted")]
+PAIRS = [(ASGI, engine) for engine in ASGI_ENGINES]
 PAIRS += [(WSGI, engine) for engine in ("threads", "gevent", "eventlet", "asyncio", "twisted")]
 every_pair = pytest.mark.parametrize(
     ("app", "engine"), PAIRS, ids=[f"{app.partition(':')[2]}-{engine}" for app, engine in PAIRS]
@@ -417,6 +417,7 @@ def test_a_worker_that_is_replaced_says_so(app: str, engine: str, balance: str, 
         server.process.send_signal(signal.SIGHUP)
         assert ended(client) == (1012, "")
         assert ended(other) == (1012, "")
+        wait_until(lambda: "reloaded: all workers are new" in server.log)
         with opened(server, "/echo") as late:
             late.send("to a new worker")
             assert late.recv(timeout=PATIENCE) == "to a new worker"
