@@ -33,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "balancer": {"net", "http"},
     "worker": {"engines", "interfaces", "net"},
-    "engines": {"net", "http", "interfaces.base", "interfaces.bridge"},
+    "engines": {"net", "http", "interfaces.base", "interfaces.bridge", "interfaces.loops"},
     "interfaces": {"http"},
     "net": {"http"},
     "http": set(),

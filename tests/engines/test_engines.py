@@ -194,6 +194,14 @@ def test_auto_takes_what_suits(app: str, hidden: str, said: str, own_server: Sta
     assert server.ask("/hello").status == 200
 
 
+@pytest.mark.parametrize("engine", ["sync", "threads", "gevent"])
+def test_engines_without_coroutines_do_without_the_memory_that_asyncio_takes(
+    engine: str, own_server: Start, tmp_path: Path
+) -> None:
+    hide(tmp_path, "asyncio")
+    assert own_server(WSGI, engine, env=with_path(tmp_path)).ask("/hello").status == 200
+
+
 def hide(directory: Path, library: str) -> None:
     """Make a library look as if it were not installed."""
     (directory / "sitecustomize.py").write_text(f"import sys\nsys.modules[{library!r}] = None\n")

@@ -51,7 +51,7 @@ MODELS: Mapping[str, Model] = {
     ),
     "threads": Model(
         describe="a thread of a pool",
-        runs={"sync": "threads:ThreadsEngine", "async": "threads:LoopThreadsEngine"},
+        runs={"sync": "threads:ThreadsEngine", "async": "asyncio:LoopThreadsEngine"},
         native=("wsgi",),
     ),
     "gevent": Model(

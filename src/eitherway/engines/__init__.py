@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -14,6 +13,8 @@ from eitherway.config import ELSEWHERE, MODELS, Config
 from eitherway.errors import EngineError
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from eitherway.engines.base import Engine
     from eitherway.net.poller import Poller
 
@@ -78,6 +79,8 @@ def _new_loop(name: str, config: Config) -> Callable[[], AbstractEventLoop] | No
 
 def _make_loop(name: str) -> AbstractEventLoop:
     """Call the factory "module:name". Raises EngineError."""
+    from asyncio import AbstractEventLoop  # here, since most engines do without asyncio's memory
+
     module, _, attribute = name.partition(":")
     try:
         factory: Any = import_module(module)

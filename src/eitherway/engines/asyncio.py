@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from eitherway.config import Config
-from eitherway.engines.base import Engine, Parkable, Tick
+from eitherway.engines.base import Engine, Parkable, Tick, Ticker
 from eitherway.engines.beside import ThreadsBeside
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import AsyncioLoop, end_loop, keep_tasks, settle, time_out_task
+from eitherway.interfaces.loops import AsyncioLoop, LoopThreads, end_loop, keep_tasks, settle, time_out_task
 from eitherway.net.poller import Poller
 
 # From Python 3.12 on a task can begin at once: one that never waits then costs the loop nothing.
@@ -110,6 +110,37 @@ class OneAtATimeEngine(AsyncioEngine):
             exchange = self._queue.popleft()
             exchange.task = self._current = self._loop.create_task(self._call(exchange))
             self._current.add_done_callback(self._start_next)
+
+
+class LoopThreadsEngine(Engine):
+    """threads, for ASGI: every thread has an asyncio loop of its own and runs one request at a time in it."""
+
+    collects_bodies = False
+
+    def __init__(self, config: Config, poller: Poller) -> None:
+        super().__init__(config, poller)
+        self._loops = LoopThreads(config.threads)
+        self._stopping = False
+
+    def spawn(self, exchange: Exchange) -> None:
+        self._loops.spawn(exchange)
+
+    async def suspend(self, parked: Parkable, direction: int) -> None:
+        await self._loops.suspend(parked, direction)
+
+    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
+        ticker = Ticker(tick)
+        with self._loops.running(interface):
+            started()
+            while not self._stopping:
+                self.poller.turn(ticker.wait())
+
+    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
+        return time_out_task(exchange, answer)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.poller.wake()
 
 
 class LoopAndThreadsEngine(ThreadsBeside, AsyncioEngine):

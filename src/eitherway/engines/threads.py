@@ -20,7 +20,7 @@ from eitherway.config import Config
 from eitherway.engines.base import Engine, Parkable, Tick, Ticker
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
-from eitherway.interfaces.bridge import LoopThreads, join_threads, suspend_thread, time_out_task
+from eitherway.interfaces.bridge import join_threads, suspend_thread
 from eitherway.net.poller import Poller
 
 _LOOK = 0.004  # seconds between two looks of the follower at a leader that runs requests itself
@@ -166,34 +166,3 @@ class ThreadsEngine(Engine):
         elif self._penalty > _FIRST_PENALTY and self._inline_count % _LAST_PENALTY == 0:
             self._penalty = _FIRST_PENALTY
         return True
-
-
-class LoopThreadsEngine(Engine):
-    """threads, for ASGI: every thread has an asyncio loop of its own and runs one request at a time in it."""
-
-    collects_bodies = False
-
-    def __init__(self, config: Config, poller: Poller) -> None:
-        super().__init__(config, poller)
-        self._loops = LoopThreads(config.threads)
-        self._stopping = False
-
-    def spawn(self, exchange: Exchange) -> None:
-        self._loops.spawn(exchange)
-
-    async def suspend(self, parked: Parkable, direction: int) -> None:
-        await self._loops.suspend(parked, direction)
-
-    def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
-        ticker = Ticker(tick)
-        with self._loops.running(interface):
-            started()
-            while not self._stopping:
-                self.poller.turn(ticker.wait())
-
-    def give_up(self, exchange: Exchange, answer: Callable[[Exchange], None]) -> bool:
-        return time_out_task(exchange, answer)
-
-    def stop(self) -> None:
-        self._stopping = True
-        self.poller.wake()
