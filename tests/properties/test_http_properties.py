@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 
 import h11
+from httptools import HttpParserError, HttpRequestParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eitherway.config import Config
 from eitherway.errors import RequestRefused
 from eitherway.http import fields as f
+from eitherway.http import h1
 from eitherway.http.body import NO_BODY, ChunkedBody, LengthBody
 from eitherway.http.exchange import Exchange
 from eitherway.http.forwarded import origin, parse_node
@@ -204,3 +206,34 @@ def test_h11_reads_the_body_that_was_sent(
     assert reader.trailing_data[0] == b""
     assert channel.faults == []
     assert channel.keep_alive or not keep_alive or version == b"HTTP/1.0"
+
+
+# What is most likely to be read in two ways, and what makes up most fields.
+FIELD_BYTES = st.lists(
+    st.sampled_from([b" ", b"\t", b":", b"-", b"_", b"\0", b"\x7f", b"\x80", b"x", b"Y", b"7", b'"', b","])
+)
+
+
+@given(
+    st.one_of(FIELD_BYTES.map(b"".join), st.sampled_from([b"X-Id", b"cookie", b"Host", b"Content-Length", b"TE"])),
+    st.sampled_from([b":", b": ", b":\t", b":  ", b" :"]),
+    FIELD_BYTES.map(b"".join),
+)
+def test_a_field_is_read_as_httptools_reads_it(name: bytes, colon: bytes, value: bytes) -> None:
+    """Also where it is so plain that httptools is not asked."""
+    line = name + colon + value
+    found: list[tuple[bytes, bytes]] = []
+
+    class Reader:
+        def on_header(self, name: bytes, value: bytes) -> None:
+            found.append((name.lower(), value.rstrip(b" \t")))
+
+    try:
+        HttpRequestParser(Reader()).feed_data(b"GET / HTTP/1.1\r\n%b\r\n\r\n" % line)
+    except HttpParserError:
+        found.clear()
+    try:
+        read = h1.parse_fields(b"\r\n%b\r\n\r\n" % line).raw
+    except RequestRefused:
+        read = []
+    assert read in (found, []) if name.lower() in h1.SPECIAL else read == found

@@ -21,6 +21,7 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(/[^?]*)?(?:\?(.*))?")
 _PERCENT = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _CODING = re.compile(rb"(?i:transfer-encoding):[ \t]*(?!(?i:chunked)[ \t]*$)[A-Za-z][!-~]*[ \t]*")
+_PLAIN_FIELD = re.compile(rb"([0-9A-Za-z-]+): ([!-~]+(?: [!-~]+)*)")
 
 
 @dataclass(slots=True, eq=False)
@@ -119,11 +120,7 @@ def parse_request_line(line: bytes) -> RequestLine:
         _refuse_line(line)
     method, target, minor = match.groups()
     authority, raw_path, query = _split_target(method, target)
-    if b"%" in raw_path and not _PERCENT.fullmatch(raw_path):
-        raise RequestRefused(400, "a percent sign in the path is not followed by two hex digits")
-    decoded = unquote_to_bytes(raw_path)
-    if b"\0" in decoded:
-        raise RequestRefused(400, "the path holds a NUL")
+    decoded = _unquote(raw_path) if b"%" in raw_path else raw_path
     parsed = RequestLine(
         method=method.decode("ascii"),
         target=target,
@@ -140,6 +137,15 @@ def parse_request_line(line: bytes) -> RequestLine:
     )
     _lines.remember(line, len(line), parsed)
     return parsed
+
+
+def _unquote(path: bytes) -> bytes:
+    if not _PERCENT.fullmatch(path):
+        raise RequestRefused(400, "a percent sign in the path is not followed by two hex digits")
+    decoded = unquote_to_bytes(path)
+    if b"\0" in decoded:
+        raise RequestRefused(400, "the path holds a NUL")
+    return decoded
 
 
 def _refuse_line(line: bytes) -> NoReturn:
@@ -169,7 +175,7 @@ def parse_fields(block: bytes) -> RequestFields:
     lines = block[2:-4].split(b"\r\n") if len(block) > 4 else ()
     raw: f.Fields = [known(line) or _parse_field(line) for line in lines]
     special: dict[bytes, list[bytes]] = {}
-    for name, value in [pair for pair in raw if pair[0] in _SPECIAL]:
+    for name, value in [pair for pair in raw if pair[0] in SPECIAL]:
         special.setdefault(name, []).append(value)
     parsed = _interpret(raw, special)
     _blocks.remember(block, len(block), parsed)
@@ -191,8 +197,16 @@ class _Collector:
 def _parse_field(line: bytes) -> tuple[bytes, bytes]:
     """Parse one field line, without its CRLF, as the only one of a request: no line can lean on another.
 
-    Raises RequestRefused.
+    Raises RequestRefused. A line that can be read in one way only, and that the server does not go by, needs no
+    httptools: most lines that differ in every request are such.
     """
+    plain = _PLAIN_FIELD.fullmatch(line)
+    if plain is not None:
+        name = plain[1].lower()
+        if name not in SPECIAL:
+            pair = name, plain[2]
+            _field_lines.remember(line, len(line), pair)
+            return pair
     collector = _Collector()
     try:
         HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1\r\n%b\r\n\r\n" % line)
@@ -236,7 +250,7 @@ def _interpret(raw: f.Fields, special: dict[bytes, list[bytes]]) -> RequestField
 
 _USUAL = {b"host", b"connection"}
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
-_SPECIAL = FORWARDED | {
+SPECIAL = FORWARDED | {
     b"connection",
     b"content-length",
     b"expect",

@@ -153,6 +153,7 @@ class WSGIInterface:
 _DROPPED = frozenset({b"proxy", b"transfer-encoding"})
 _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 _variables = Memory(entries=1024, largest=512)
+_names = Memory(entries=1024, largest=64)
 
 
 def _field_variables(raw: Fields) -> dict[str, str]:
@@ -170,19 +171,27 @@ def _field_variables(raw: Fields) -> dict[str, str]:
 
 
 def _variable(pair: tuple[bytes, bytes]) -> tuple[str, str]:
-    """One field's variable and text; no name where it is dropped.
+    """One field's variable and text."""
+    name, value = pair
+    variable = _names.get(name) or _name(name), value.decode("latin-1")
+    _variables.remember(pair, len(value), variable)
+    return variable
+
+
+def _name(name: bytes) -> str:
+    """A field's variable; empty where it is dropped.
 
     Names with an underscore are dropped, as nginx does: beside their hyphenated twin they would be one key, and
     alone they would pass for a field that a proxy in front removes. `Proxy` would become HTTP_PROXY ("httpoxy").
     Transfer-Encoding has been undone: frameworks that find it would undo it again.
     """
-    name, value = pair
-    key = "" if b"_" in name or name in _DROPPED else name.decode("ascii").upper().replace("-", "_")
-    if key and key not in _UNPREFIXED:
+    if b"_" in name or name in _DROPPED:
+        return ""
+    key = name.decode("ascii").upper().replace("-", "_")
+    if key not in _UNPREFIXED:
         key = "HTTP_" + key
-    variable = key, value.decode("latin-1")
-    _variables.remember(pair, len(value), variable)
-    return variable
+    _names.remember(name, len(name), key)
+    return key
 
 
 class FileWrapper:
