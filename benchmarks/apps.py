@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -57,6 +56,8 @@ async def asgi_hello(scope: Message, receive: Receive, send: Send) -> None:
 
 async def asgi_sleep(scope: Message, receive: Receive, send: Send) -> None:
     """Answer after an awaited wait."""
+    import asyncio  # here, so that servers of the other applications are weighed without it
+
     if scope["type"] == "http":
         await asyncio.sleep(WAIT_SECONDS)
     await asgi_hello(scope, receive, send)
