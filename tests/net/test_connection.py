@@ -49,6 +49,35 @@ def test_an_answer_and_the_next_request() -> None:
         assert server.connection.idle
 
 
+def test_a_reader_on_a_unix_socket_does_not_wake_the_server_with_every_read() -> None:
+    """A balancer reads every answer; what it wakes with that would cost as much as a request."""
+    with InProcess() as server:
+        unsettled(server, get())
+        while server._has_work():
+            server.poller.turn(0)
+        assert server.client.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert not server._has_work()
+
+
+class Large(InProcess):
+    """Answers with more than a socket holds, twice: the second time the first wait for room is over."""
+
+    BODY = b"x" * 1_000_000
+
+    def _answer(self, exchange: Exchange, body: bytes) -> None:
+        exchange.start(200, [])
+        exchange.send(self.BODY, False)
+
+
+def test_an_answer_goes_on_when_the_reader_has_made_room() -> None:
+    with Large() as server:
+        for _ in range(2):
+            server.received = b""
+            server.send(get())
+            assert server.received.endswith(b"\r\n\r\n" + Large.BODY)
+            assert server.connection.idle
+
+
 @pytest.mark.parametrize("size", range(1, len(get()) + 1))
 def test_a_start_of_any_size_is_waited_for(size: int) -> None:
     with InProcess() as server:

@@ -10,6 +10,7 @@ import pytest
 
 from eitherway.config import Config
 from eitherway.errors import ClientGone
+from eitherway.net.poller import Poller
 from eitherway.net.stream import Stream
 
 
@@ -20,10 +21,12 @@ def test_a_file_for_a_client_that_has_gone_is_closed() -> None:
         file.write(b"x" * 10)
         file.flush()
         fd = os.dup(file.fileno())
-    stream = Stream(ours, Config(), deadline=0.0)
+    poller = Poller()
+    stream = Stream(ours, Config(), poller, deadline=0.0)
     with pytest.raises(ClientGone):
         stream.write_file(b"head", fd, 0, 10)
     stream.drop_pending()
     with pytest.raises(OSError):
         os.fstat(fd)
     ours.close()
+    poller.close()

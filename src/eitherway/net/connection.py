@@ -56,7 +56,7 @@ class Connection(Stream):
     )
 
     def __init__(self, service: Service, sock: Socket, client: Address | None, server: Address | None) -> None:
-        super().__init__(sock, service.config, service.poller.now + service.config.head_timeout)
+        super().__init__(sock, service.config, service.poller, service.poller.now + service.config.head_timeout)
         self.service = service
         self.client = client
         self.server = server
@@ -67,7 +67,7 @@ class Connection(Stream):
         self.requests = 0
         self.keep_alive = True
         service.connections.add(self)
-        service.poller.add(self.fd, self.on_event)
+        self.watch(self.on_event)
 
     # -- the poller's side ----------------------------------------------------------------------------------
 
@@ -388,7 +388,7 @@ class Connection(Stream):
         self.state = CLOSED
         self.broken = self.hung_up = True
         self.deadline = NEVER
-        self.service.poller.remove(self.fd)
+        self.poller.remove(self.fd)
         self.service.closed(self)
         self.socket.close()
         self.drop_pending()

@@ -1,7 +1,7 @@
 """The poller: one readiness set with all of a worker's sockets in it, itself a descriptor that any loop can watch.
 
-Sockets are registered once, edge-triggered, for everything: no system call changes their interest later. Whoever owns
-a socket reads and writes it until it would block; the poller only says that it may go on.
+Sockets are registered once, edge-triggered, for everything: hardly a system call changes their interest later. Whoever
+owns a socket reads and writes it until it would block; the poller only says that it may go on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, e
 from time import monotonic
 
 IN, OUT, HUNG_UP, BROKEN = EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP | EPOLLERR
-_STREAM = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+STREAM = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+# A Unix socket's reader wakes its writer with every read, wanted or not: there OUT is asked for when it is waited for.
+UNIX_STREAM = STREAM & ~EPOLLOUT
 _BATCH = 256
 
 Handler = Callable[[int], None]
@@ -35,10 +37,10 @@ class Poller:
         """The set's own descriptor: readable when `turn` has something to do."""
         return self._epoll.fileno()
 
-    def add(self, fd: int, handler: Handler) -> None:
+    def add(self, fd: int, handler: Handler, bits: int = STREAM) -> None:
         """Register a stream; `handler` is called with IN, OUT, HUNG_UP and BROKEN bits as each becomes true."""
         self._handlers[fd] = handler
-        self._epoll.register(fd, _STREAM)
+        self._epoll.register(fd, bits)
 
     def watch(self, fd: int, handler: Handler) -> None:
         """Register a descriptor that is to be called for as long as it is readable (a listener)."""
@@ -52,7 +54,7 @@ class Poller:
         self._epoll.modify(fd, EPOLLIN)
 
     def interest(self, fd: int, bits: int) -> None:
-        """Change what a watched descriptor is called for: IN, OUT, both, or 0."""
+        """Change what a descriptor is called for: IN, OUT, both, or 0; STREAM, at once for what is true already."""
         self._epoll.modify(fd, bits)
 
     def remove(self, fd: int) -> None:

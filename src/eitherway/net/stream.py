@@ -14,6 +14,7 @@ from time import monotonic
 from eitherway.config import Config
 from eitherway.errors import ClientGone
 from eitherway.http.exchange import CLOSE, READ, WRITE
+from eitherway.net.poller import STREAM, UNIX_STREAM, Handler, Poller
 
 READING, COLLECTING, RUNNING, FLUSHING, DISCARDING, RESUMING, LINGERING, CLOSED = range(8)
 
@@ -48,9 +49,11 @@ class Stream:
         "deadline",
         "endless",
         "fd",
+        "hears_of_room",
         "hung_up",
         "patience",
         "pending",
+        "poller",
         "readable",
         "since",
         "socket",
@@ -59,10 +62,12 @@ class Stream:
         "writable",
     )
 
-    def __init__(self, sock: socket_module.socket, config: Config, deadline: float) -> None:
+    def __init__(self, sock: socket_module.socket, config: Config, poller: Poller, deadline: float) -> None:
         self.socket = sock
         self.fd = sock.fileno()
         self.config = config
+        self.poller = poller
+        self.hears_of_room = sock.family != socket_module.AF_UNIX
         self.state = READING
         self.buffer: bytes | bytearray = b""  # received, not yet used
         self.pending: deque[memoryview | _FilePart] | None = None  # to be sent, not yet taken by the kernel
@@ -82,6 +87,10 @@ class Stream:
     def busy(self) -> bool:
         """A request is being read, run or answered."""
         return not self.idle and self.state not in (LINGERING, CLOSED)
+
+    def watch(self, handler: Handler) -> None:
+        """Have the poller call `handler` from now on."""
+        self.poller.add(self.fd, handler, STREAM if self.hears_of_room else UNIX_STREAM)
 
     # -- receiving ------------------------------------------------------------------------------------------
 
@@ -131,6 +140,7 @@ class Stream:
         if sent == len(data):
             return True
         self.pending = deque((memoryview(data)[sent:],))
+        self._await_room()
         return False
 
     def write_file(self, head: bytes, fd: int, offset: int, count: int) -> None:
@@ -161,6 +171,7 @@ class Stream:
                     if not done:
                         pending[0] = part[sent:]
             except BlockingIOError:
+                self._await_room()
                 return False
             except OSError:
                 self.broken = True
@@ -170,6 +181,12 @@ class Stream:
                 self._drop_part(pending.popleft())
         self.pending = None
         return True
+
+    def _await_room(self) -> None:
+        """The kernel takes no more for now: be told when it does."""
+        if not self.hears_of_room:
+            self.hears_of_room = True
+            self.poller.interest(self.fd, STREAM)
 
     def unsent(self) -> int:
         """About how much memory is taken by what the kernel has not taken yet."""
