@@ -35,6 +35,7 @@ from servers import (
     NGINX_GUNICORN_4,
     SYNC,
     SYNC_4,
+    SYNC_4_KERNEL,
     THREADS,
     THREADS_2,
     TORNADO,
@@ -143,10 +144,10 @@ GROUPS = (
     Group("native, twisted", (TWISTED_SITE, TWISTED_OWN), (WRK_HEAD,)),
     Group("waits", (GEVENT, GUNICORN_GEVENT, UVLOOP, UVICORN_UVLOOP, GRANIAN_ASGI), (WAITS,)),
     Group("websocket", (UVLOOP_SOCKETS, UVICORN_SOCKETS, GRANIAN_SOCKETS), (ECHOES,)),
-    Group("processes, sync", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
+    Group("processes, sync", (SYNC_4, SYNC_4_KERNEL, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (PROCESSES,)),
     Group("processes, threads", (THREADS_2, GUNICORN_GTHREAD_2), (PROCESSES,)),
     Group("processes, hybrid", (UVLOOP_2, UVICORN_2, GRANIAN_ASGI_2), (PROCESSES,)),
-    Group("processes, mixed", (SYNC_4, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (MIXED,)),
+    Group("processes, mixed", (SYNC_4, SYNC_4_KERNEL, GUNICORN_SYNC_4, NGINX_GUNICORN_4), (MIXED,)),
 )
 
 EVENNESS = "processes, evenness"

@@ -149,6 +149,7 @@ NGINX_GUNICORN = Server(
     programs=("nginx",),
 )
 SYNC_4 = SYNC.by(4)
+SYNC_4_KERNEL = replace(SYNC_4, name=f"{SYNC_4.name}, --balance kernel", command=f"{SYNC.command} --balance kernel")
 THREADS_2 = THREADS.by(2)
 UVLOOP_2 = UVLOOP.by(2)
 UVLOOP_4 = UVLOOP.by(4)
