@@ -116,12 +116,14 @@ def test_an_answer_that_has_begun_is_broken_off_visibly(start_fleet: Any) -> Non
 
 def test_a_request_in_the_queue_outlives_the_last_worker(start_fleet: Any) -> None:
     fleet = start_fleet(1)
-    with fleet.get(f"/gate?{fleet.file('gate')}", method="POST") as inside, fleet.get("/") as waiting:
-        fleet.wait_queued(1)
-        fleet.kill(1)
-        assert inside.response().status == 502
-        fleet.add()
-        assert waiting.response().status == 200
+    with fleet.get(f"/gate?{fleet.file('gate')}", method="POST") as inside:
+        fleet.wait_running(1)
+        with fleet.get("/") as waiting:
+            fleet.wait_queued(1)
+            fleet.kill(1)
+            assert inside.response().status == 502
+            fleet.add()
+            assert waiting.response().status == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -168,7 +170,11 @@ def test_a_worker_is_removed_when_its_last_request_is_done(start_fleet: Any) -> 
 
 def test_drain_answers_what_was_asked(start_fleet: Any) -> None:
     fleet = start_fleet(1)
-    with fleet.get(f"/gate?{fleet.file('gate')}") as running, fleet.get("/") as waiting, fleet.connect() as idle:
+    with fleet.get("/") as idle:
+        assert idle.response().status == 200
+        running = fleet.get(f"/gate?{fleet.file('gate')}")
+        fleet.wait_running(1)
+        waiting = fleet.get("/")
         fleet.wait_queued(1)
         fleet.balancer.tell(drain=True)
         assert idle.is_closed()
@@ -177,6 +183,7 @@ def test_drain_answers_what_was_asked(start_fleet: Any) -> None:
             response = client.response()
             assert (response.status, response.headers["connection"]) == (200, "close")
             assert client.is_closed()
+            client.socket.close()
     assert fleet.balancer.process.wait(20) == 0
 
 
