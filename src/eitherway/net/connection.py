@@ -211,7 +211,7 @@ class Connection(Stream):
         collected = b""
         body: Body = NO_BODY
         if fields.has_body:
-            body = body_of(fields.content_length, self.config.limit_body)
+            body = body_of(fields.content_length, config.limit_body)
             if rest:
                 collected, rest = body.feed(rest)
         self.body = body
@@ -232,6 +232,7 @@ class Connection(Stream):
     def _begin_collecting(self, exchange: Exchange) -> None:
         self.state = COLLECTING
         self.be_patient(READ, self.config.body_timeout)
+        exchange.started_at = self.since  # for the access log, should the client leave before the body is whole
         exchange.collected = bytearray(exchange.collected)
         self._collect()
 
