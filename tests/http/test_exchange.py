@@ -166,6 +166,15 @@ def test_nobody_parks_once_all_is_over() -> None:
     assert not ex.park(CLOSE, lambda: None)
 
 
+def test_behind_a_refused_body_only_writers_wait() -> None:
+    """Whoever could not park would try again at once, for as long as its client takes nothing."""
+    ex, _ = exchange(body=LengthBody(2))
+    ex.refuse(RequestRefused(408, "too late"))
+    assert not ex.park(READ, lambda: None)
+    assert not ex.park(CLOSE, lambda: None)
+    assert ex.park(WRITE, lambda: None)
+
+
 # ---- another protocol ----
 
 UPGRADE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"

@@ -141,7 +141,8 @@ class Exchange:
         else:
             self.read_waiter = resume
         # Looked at after the waiter is set, so that what comes in between is seen by one side or by both.
-        if not self.complete and self.refusal is None and self.channel.wait_for(direction):
+        over = self.complete or (self.refusal is not None and direction != WRITE)  # there is nothing more to be read
+        if not over and self.channel.wait_for(direction):
             return True
         if direction == WRITE:
             self.write_waiter = None
