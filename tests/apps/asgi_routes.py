@@ -7,6 +7,7 @@ import contextvars
 import gc
 import hashlib
 import json
+import time
 import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -244,6 +245,15 @@ async def held(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"released")
 
 
+async def blocked(scope: Scope, receive: Receive, send: Send) -> None:
+    """Wait as `held` does, but hold the loop meanwhile."""
+    asked = query(scope)
+    note(asked["key"], "in")
+    while not Path(asked["gate"]).exists():  # noqa: ASYNC240 - the test's signal
+        time.sleep(0.02)  # noqa: ASYNC251 - that is the point
+    await answer(send, b"released")
+
+
 # ---- wrong orders ----
 
 
@@ -393,6 +403,7 @@ ROUTES = {
     "/listens-twice": listens_twice,
     "/sends-twice": sends_twice,
     "/held": held,
+    "/blocked": blocked,
     "/wrong-order": wrong_order,
     "/returns-early": returns_early,
     "/raising": raising,
