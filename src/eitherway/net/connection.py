@@ -203,8 +203,7 @@ class Connection(Stream):
             self.service.post(self.on_posted)
 
     def _take_request(self, head: bytes, rest: bytes) -> None:
-        service = self.service
-        config = service.config
+        service, config = self.service, self.config
         line, fields = parse_head(
             head, config.limit_request_line, config.limit_request_fields, config.limit_request_head
         )
@@ -316,6 +315,8 @@ class Connection(Stream):
         try:
             if self.flush():
                 self._after_response()
+            elif self.writable:
+                self.service.post(self.on_posted)
         except ClientGone:
             self.close()
 
@@ -365,8 +366,7 @@ class Connection(Stream):
             return
         self.deadline = monotonic() + _LINGER
         self.state = LINGERING
-        if self.readable or self.hung_up:
-            self.service.post(self.on_posted)
+        self._look_for_more()
 
     def _drop_received(self) -> None:
         for _ in range(_DROPS):
