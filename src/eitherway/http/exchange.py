@@ -388,11 +388,12 @@ class Exchange:
         if left > 0:
             self._short(left)
             return data
-        self.bytes_sent += left
-        data = data[:left]
-        self._remaining = 0
-        self.channel.complain(self, f"the response is {-left} bytes longer than its Content-Length; they were cut off")
-        return data
+        kept = max(0, self._remaining)
+        self.bytes_sent += kept - size
+        if self._remaining >= 0:
+            self.channel.complain(self, "the response is longer than its Content-Length; the rest was cut off")
+        self._remaining = -1  # once is enough
+        return data[:kept]
 
     def _short(self, missing: int) -> None:
         self.keep_alive = False  # the close tells the client that bytes are missing
