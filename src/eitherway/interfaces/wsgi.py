@@ -248,7 +248,7 @@ class _NoBody(io.BytesIO):
         """What one request wrote others would read."""
         raise io.UnsupportedOperation("not writable")
 
-    writelines = truncate = write
+    writelines = truncate = write  # type: ignore[assignment]
 
 
 _NO_BODY = _NoBody()
