@@ -52,7 +52,9 @@ class InProcess:
     def __init__(self, config: Config | None = None, *, collects: bool = False, queues: bool = False) -> None:
         self.poller = Poller()
         spawn: Callable[[Exchange], None] = self._enqueue if queues else self._run
-        self.service = Service(config or Config(), self.poller, spawn, collects_bodies=collects)
+        self.logged: list[tuple[str, int]] = []  # target and status of what stands in the access log
+        log: Any = AccessLines(self.logged)
+        self.service = Service(config or Config(), self.poller, spawn, collects_bodies=collects, access_log=log)
         self.client, server = socket.socketpair()
         server.setblocking(False)
         self.client.settimeout(20)
@@ -152,6 +154,20 @@ class InProcess:
                 exchange.fail(500, "given up")
         except ClientGone:
             pass
+
+
+class AccessLines:
+    """An access log of memory."""
+
+    def __init__(self, lines: list[tuple[str, int]]) -> None:
+        self._lines = lines
+
+    def write(self, exchange: Exchange, seconds: float) -> None:
+        assert seconds >= 0
+        self._lines.append((exchange.line.uri, exchange.status or 499))
+
+    def write_refusal(self, client: object, status: int) -> None:
+        self._lines.append(("-", status))
 
 
 class FakeChannel:

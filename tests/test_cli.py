@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,6 +145,8 @@ def test_bad_options(server: FakeServer, failing: Failing) -> None:
     assert failing("serve", "--no-server-heade") == (
         "there is no option --no-server-heade; did you mean '--no-server-header'?"
     )
+    assert failing("serve", "--port", "80") == "there is no option --port; here it is --bind HOST:PORT"
+    assert failing("serve", "-k", "gevent") == "there is no option -k; here it is --engine"
     assert "'--engine' requires an argument" in failing("serve", "--engine")
     assert "does not take a value" in failing("serve", "--server-header=3")
     assert "unexpected extra argument" in failing("serve", "shop:app", "other:app")
@@ -188,8 +191,10 @@ def test_help_of_serve(capsys: pytest.CaptureFixture[str], option: str) -> None:
     assert sections == [*groups, "Other:"]
     for name in SETTINGS:
         assert name == "app" or f"{name.replace('_', '-')} " in out
+    words = set(re.findall(r"[a-z]+", out))
+    assert all(set(declared.choices) <= words for declared in SETTINGS.values())  # unbroken where lines end
     assert "[default: 127.0.0.1:8000]" in out
-    assert "[auto|wsgi|asgi|aiohttp|tornado|twisted; default: auto]" in out
+    assert "[auto, wsgi, asgi, aiohttp, tornado, twisted; default: auto]" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])

@@ -25,6 +25,13 @@ USAGE_ERROR = 2  # exit code
 INTERRUPTED = 130  # exit code: 128 and the number of SIGINT
 LAB_COMMANDS = {"compare": "commands", "load": "load_command", "claims": "claims_command"}  # and their modules
 ARGUMENT_BY_UNIT = {"bytes": "SIZE", "s": "TIME"}
+# What other servers call it.
+ELSEWHERE = {
+    **dict.fromkeys(("--host", "--port"), "--bind HOST:PORT"),
+    **dict.fromkeys(("-k", "--worker-class"), "--engine"),
+    "--app-dir": "--chdir",
+    "--factory": '"module:factory()"',
+}
 DEFAULTS = {each.name: each.default for each in fields(Config)}
 
 
@@ -64,7 +71,7 @@ def _metavar(name: str, declared: Setting) -> str:
 
 def _help(name: str, declared: Setting) -> str:
     """Return the help text with the choices and the default behind it."""
-    notes = ["|".join(declared.choices)] if declared.choices else []
+    notes = [", ".join(declared.choices)] if declared.choices else []
     if default := declared.kind.show(DEFAULTS[name]):
         notes.append(f"default:{NO_BREAK}{default}")
     return f"{declared.help} [{'; '.join(notes)}]" if notes else declared.help
@@ -254,6 +261,8 @@ def _fail(line: str, exit_code: int) -> int:
 def _usage(error: click.ClickException) -> str:
     """Return the one line for a mistake in options."""
     if isinstance(error, click.NoSuchOption):
+        if error.option_name in ELSEWHERE:
+            return f"there is no option {error.option_name}; here it is {ELSEWHERE[error.option_name]}"
         parameters = error.ctx.command.params if error.ctx else []
         known = [name for each in parameters for name in (*each.opts, *each.secondary_opts)]
         return f"there is no option {error.option_name}{did_you_mean(error.option_name, known)}"

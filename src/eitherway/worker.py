@@ -7,8 +7,12 @@ import logging
 import os
 import signal
 import sys
+
+# Bound now, as sleep: where greenlets are patched in, the guard needs a real thread.
+from _thread import start_new_thread
 from collections.abc import Callable
 from socket import socket as Socket  # noqa: N812
+from time import sleep
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -19,7 +23,7 @@ from eitherway.engines.patching import originals, unpatched
 from eitherway.interfaces.base import COLOURS, Interface
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
 from eitherway.net.ending import Ending
-from eitherway.net.listener import Listener, display
+from eitherway.net.listener import Listener, close_socket, display
 from eitherway.net.poller import Poller
 from eitherway.net.service import Service
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from eitherway.metrics.access_log import AccessLog
 
 logger = logging.getLogger("eitherway.server")
+
+_LAST_WORDS = 2.0  # seconds beyond its time-outs that the engine gets to stop
 
 
 class Worker:
@@ -39,6 +45,7 @@ class Worker:
         self._sockets = sockets
         self._application = application
         self._signals = 0
+        self._stopped = self._ended = False
         self._belongings: list[Callable[[], None]] = [sock.close for sock in sockets]
         _workers.add(self)
 
@@ -64,7 +71,7 @@ class Worker:
         connect = getattr(interface, "connected", None)  # it brings a server of its own
         shared = self.shares_sockets
         self._listeners = [Listener(self._service, each, shared=shared, connect=connect) for each in self._sockets]
-        self._ending = Ending(self._service, self._listeners, self._engine.stop)
+        self._ending = Ending(self._service, self._listeners, self._stop)
         self._belongings += [self._poller.forget, self._service.forget]
         self._take_signals()
         interface = self._prepare(interface)
@@ -77,6 +84,7 @@ class Worker:
             self._service.close()
             for listener in self._listeners:
                 listener.stop()
+            self._ended = True
         return 0
 
     def _prepare(self, interface: Interface) -> Interface:
@@ -117,12 +125,38 @@ class Worker:
         if self._signals > 1:
             os._exit(128 + number)
         self._poller.post(self._drain)
+        start_new_thread(self._guard_the_end, ())
 
     def _drain(self) -> None:
         self._ending.drain()
 
+    def _stop(self) -> None:
+        self._stopped = True
+        self._engine.stop()
+
+    def _guard_the_end(self) -> None:
+        """In a thread of its own: end the process all the same where the application blocks what would end it."""
+        patience = self._config.graceful_timeout
+        sleep(patience + _LAST_WORDS)
+        if self._stopped:  # but for the application's shutdown, and for threads
+            sleep(max(1.0, patience) + _LAST_WORDS)
+        if self._ended:
+            return
+        start_new_thread(_exit_soon, ())  # though the log may be blocked, too
+        for exchange in () if self._stopped else list(self._service.running):
+            logger.warning("cut off after %g s of stopping: %s %s", patience, exchange.line.method, exchange.line.uri)
+        logger.warning("the application blocks the process, which ends without it")
+        for sock in self._sockets:
+            close_socket(sock)
+        os._exit(0)
+
     def _tick(self) -> float:
         return self._ending.look()
+
+
+def _exit_soon() -> None:
+    sleep(1.0)
+    os._exit(0)
 
 
 def _forget_all() -> None:

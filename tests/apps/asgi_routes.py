@@ -7,8 +7,10 @@ import contextvars
 import gc
 import hashlib
 import json
+import time
 import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -200,6 +202,36 @@ async def listens_while_sending(scope: Scope, receive: Receive, send: Send) -> N
     await send({"type": "http.response.body", "body": b" done"})
 
 
+async def listens_twice(scope: Scope, receive: Receive, send: Send) -> None:
+    """Two tasks listen for the client's leaving, and one gives up, as a handler does that asks whether it has left."""
+    asked = query(scope)
+    key = asked["key"]
+    await receive()
+
+    async def listen(name: str) -> None:
+        note(key, f"{name} {(await receive())['type']}")
+
+    async with beside(partial(listen, "first")) as cancel_first:
+        await sleep(0)
+        async with beside(partial(listen, "second")) as cancel_second:
+            await sleep(0)
+            note(key, f"cancelled {await (cancel_first if asked['cancel'] == 'first' else cancel_second)()}")
+
+
+async def sends_twice(scope: Scope, receive: Receive, send: Send) -> None:
+    """Two tasks send at once."""
+    blocks = int(query(scope)["blocks"])
+    await send(START)
+
+    async def push() -> None:
+        for _ in range(blocks):
+            await send({"type": "http.response.body", "body": BLOCK, "more_body": True})
+
+    async with beside(push):
+        await push()
+    await send({"type": "http.response.body"})
+
+
 async def held(scope: Scope, receive: Receive, send: Send) -> None:
     """Wait until a file appears. A cancellation is noted."""
     asked = query(scope)
@@ -210,6 +242,15 @@ async def held(scope: Scope, receive: Receive, send: Send) -> None:
         note(asked["key"], "cancelled")
         raise
     note(asked["key"], "out")
+    await answer(send, b"released")
+
+
+async def blocked(scope: Scope, receive: Receive, send: Send) -> None:
+    """Wait as `held` does, but hold the loop meanwhile."""
+    asked = query(scope)
+    note(asked["key"], "in")
+    while not Path(asked["gate"]).exists():  # noqa: ASYNC240 - the test's signal
+        time.sleep(0.02)  # noqa: ASYNC251 - that is the point
     await answer(send, b"released")
 
 
@@ -359,7 +400,10 @@ ROUTES = {
     "/awaits-leaving": awaits_leaving,
     "/receives-after": receives_after,
     "/listens-while-sending": listens_while_sending,
+    "/listens-twice": listens_twice,
+    "/sends-twice": sends_twice,
     "/held": held,
+    "/blocked": blocked,
     "/wrong-order": wrong_order,
     "/returns-early": returns_early,
     "/raising": raising,

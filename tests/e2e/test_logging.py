@@ -131,6 +131,18 @@ def test_refusals_and_clients_that_left_are_written_down(own_server: Start, tmp_
     assert left["target"] == "/awaits-leaving?key=k"
 
 
+@pytest.mark.parametrize("engine", ["threads", "gevent"])
+def test_a_client_that_leaves_in_its_body_is_written_down_and_harms_nobody(engine: str, own_server: Start) -> None:
+    server = own_server(WSGI, engine, "--access-log", "-", "--access-format", "json")
+    with server.connect() as client:
+        client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+    wait_until(lambda: server.out)
+    line = json.loads(server.out)
+    assert (line["method"], line["target"], line["status"]) == ("POST", "/echo", 499)
+    assert server.ask("/hello").status == 200
+    assert "Traceback" not in server.log
+
+
 @every_pair
 def test_a_traceback_stands_in_the_log_once(app: str, engine: str, own_server: Start) -> None:
     server = own_server(app, engine)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from serving import ASGI_ENGINES, PATIENCE, WSGI_ENGINES, Client, Server, Start, request_bytes, wait_until
+from serving import ASGI_ENGINES, PATIENCE, WSGI_ENGINES, WSGI_KINDS, Client, Server, Start, request_bytes, wait_until
 
 WSGI, ASGI = "wsgi_routes:app", "asgi_routes:app"
 PAIRS = [(WSGI, engine) for engine in WSGI_ENGINES] + [(ASGI, engine) for engine in ASGI_ENGINES]
@@ -23,10 +23,10 @@ def gate(tmp_path: Path) -> Path:
     return tmp_path / "gate"
 
 
-def hold(server: Server, gate: Path, key: str = "key") -> Client:
+def hold(server: Server, gate: Path, key: str = "key", route: str = "held") -> Client:
     """A client whose request is running."""
     client = server.connect()
-    client.send(request_bytes(f"/held?key={key}&gate={quote(str(gate))}"))
+    client.send(request_bytes(f"/{route}?key={key}&gate={quote(str(gate))}"))
     wait_until(lambda: server.notes(key) == ["in"])
     return client
 
@@ -155,7 +155,7 @@ def test_new_connections_are_refused_while_others_finish(app: str, engine: str, 
     assert server.wait() == 0
 
 
-@pytest.mark.parametrize(("app", "engine"), [(WSGI, engine) for engine in WSGI_ENGINES if engine != "sync"])
+@pytest.mark.parametrize(("app", "engine"), [(WSGI, engine) for engine in WSGI_KINDS if engine != "sync"])
 def test_the_graceful_time_out_cuts_off(app: str, engine: str, own_server: Start, gate: Path) -> None:
     server = own_server(app, engine, "--graceful-timeout", "0.2")
     with hold(server, gate) as running:
@@ -165,6 +165,30 @@ def test_the_graceful_time_out_cuts_off(app: str, engine: str, own_server: Start
         except ConnectionResetError:
             pass  # the other way to see that there is no answer
     assert "cut off after 0.2 s of stopping: GET /held?key=key" in server.log
+
+
+def test_sync_cuts_off_what_waits_for_its_client(own_server: Start) -> None:
+    server = own_server(WSGI, "sync", "--graceful-timeout", "0.2")
+    with server.connect() as client:
+        client.send(request_bytes("/taken?how=all", "POST", "Content-Length: 100000", "Expect: 100-continue"))
+        client.read_until(b"100 Continue\r\n\r\n")
+        assert server.stop() == 0
+    assert server.log.count("cut off after 0.2 s of stopping: POST /taken") == 1
+    assert "Traceback" not in server.log
+
+
+def test_an_application_that_blocks_all_does_not_hold_up_the_end(own_server: Start, gate: Path, tmp_path: Path) -> None:
+    """Where its thread, or the loop, is the only one, nobody is left who could stop in time."""
+    path = tmp_path / "socket"
+    wsgi = own_server(WSGI, "sync", "--graceful-timeout", "0.1", "--bind", f"unix:{path}")
+    asgi = own_server(ASGI, "asyncio", "--graceful-timeout", "0.1")
+    with hold(wsgi, gate), hold(asgi, gate, route="blocked"):
+        for server in (wsgi, asgi):
+            server.process.terminate()
+        assert (wsgi.wait(), asgi.wait()) == (0, 0)
+    assert "cut off after 0.1 s of stopping: GET /held?key=key" in wsgi.log
+    assert "cut off after 0.1 s of stopping: GET /blocked?key=key" in asgi.log
+    assert not path.exists()
 
 
 @every_pair

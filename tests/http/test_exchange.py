@@ -166,6 +166,15 @@ def test_nobody_parks_once_all_is_over() -> None:
     assert not ex.park(CLOSE, lambda: None)
 
 
+def test_behind_a_refused_body_only_writers_wait() -> None:
+    """Whoever could not park would try again at once, for as long as its client takes nothing."""
+    ex, _ = exchange(body=LengthBody(2))
+    ex.refuse(RequestRefused(408, "too late"))
+    assert not ex.park(READ, lambda: None)
+    assert not ex.park(CLOSE, lambda: None)
+    assert ex.park(WRITE, lambda: None)
+
+
 # ---- another protocol ----
 
 UPGRADE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
@@ -327,7 +336,7 @@ def test_head_without_a_length() -> None:
     assert channel.keep_alive is True
 
 
-@pytest.mark.parametrize("blocks", [[b"hello world"], [b"hello", b" world"], [b"hell", b"o", b" world"]])
+@pytest.mark.parametrize("blocks", [[b"hello world"], [b"hello", b" world"], [b"hell", b"o", b" wor", b"l", b"d"]])
 def test_a_body_longer_than_its_length_is_cut(blocks: list[bytes]) -> None:
     ex, channel = exchange()
     ex.start(200, fields(("Content-Length", "5")))
@@ -335,8 +344,9 @@ def test_a_body_longer_than_its_length_is_cut(blocks: list[bytes]) -> None:
         ex.send(block, True)
     ex.send(b"", False)
     assert understood(channel)[1] == b"hello"
+    assert len(channel.faults) == 1  # though more than one block was cut off
     assert "longer" in channel.faults[0]
-    assert channel.keep_alive is True
+    assert (channel.keep_alive, ex.bytes_sent) == (True, 5)
 
 
 @pytest.mark.parametrize("blocks", [[], [b"hel"], [b"h", b"el"]])

@@ -410,6 +410,37 @@ def test_a_cancelled_listener_leaves_no_trace(server: Server, key: str) -> None:
         assert goes_on(client)
 
 
+@pytest.mark.parametrize(("cancelled", "other"), [("first", "second"), ("second", "first")])
+def test_two_tasks_listen_and_one_gives_up(server: Server, key: str, cancelled: str, other: str) -> None:
+    with server.connect() as client:
+        client.send(request_bytes(f"/listens-twice?cancel={cancelled}&key={key}"))
+        wait_until(lambda: server.notes(key) == ["cancelled True"])
+    wait_until(lambda: server.notes(key) == ["cancelled True", f"{other} http.disconnect"])
+
+
+def test_two_tasks_send_to_a_slow_client(server: Server) -> None:
+    blocks, chunk = 100, b"10000\r\n" + BLOCK + b"\r\n"
+    with slow_reader(server) as client:
+        client.send(request_bytes(f"/sends-twice?blocks={blocks}"))
+        client.read_until(b"\r\n\r\n")
+        for _ in range(2 * blocks):
+            assert client.read_exactly(len(chunk)) == chunk
+        assert client.read_until(b"\r\n\r\n") == b"0\r\n\r\n"
+        assert goes_on(client)
+
+
+def test_receive_behind_a_body_that_was_refused(server: Server, key: str) -> None:
+    """Told of the end once, an application may ask again; nobody is held up by that."""
+    with server.connect() as client:
+        client.send(request_bytes(f"/awaits-leaving?key={key}", "POST", "Transfer-Encoding: chunked") + b"1\r\na\r\n")
+        wait_until(lambda: server.notes(key) == ["http.request"])
+        client.send(b"no size\r\n")
+        assert client.response().status == 400
+        assert client.is_closed()
+    assert server.notes(key)[1:3] == ["http.disconnect", "http.disconnect"]
+    assert server.ask("/hello").body == b"hello"
+
+
 def test_a_half_closed_client_gets_its_answer(server: Server) -> None:
     assert server.exchange(request_bytes("/pieces")).endswith(b"0\r\n\r\n")
     assert server.exchange(request_bytes("/echo", "POST", body=b"half-closed")).endswith(b"half-closed")

@@ -18,6 +18,7 @@ from uuid import uuid4
 import h11
 import pytest
 
+from eitherway.interfaces.wsgi import _NO_BODY
 from serving import PATIENCE, WSGI_KINDS, Client, Server, Start, chunked, request_bytes, wait_until
 
 APP = "wsgi_routes:app"
@@ -147,6 +148,17 @@ def test_a_request_cannot_change_the_environ_of_the_next(server: Server) -> None
     assert without == again
 
 
+def test_a_request_cannot_give_others_a_body() -> None:
+    """One object is the body of all requests that have none."""
+    for write in (_NO_BODY.write, _NO_BODY.truncate):
+        with pytest.raises(io.UnsupportedOperation):
+            write(b"secret")
+    with pytest.raises(io.UnsupportedOperation):
+        _NO_BODY.writelines([b"secret"])
+    _NO_BODY.seek(0)
+    assert _NO_BODY.read() == b""
+
+
 def test_a_body_streamed_in_chunks_has_no_length(server: Server) -> None:
     small = environ_of(server, "/environ", method="POST", body=b"12345", chunks=3)
     assert small["wsgi.input_terminated"] is True
@@ -254,6 +266,7 @@ def test_a_response_longer_than_its_length_is_cut_and_logged(server: Server, how
         assert client.ask(f"/wrong-length?length=7&how={how}").body == b"0123456"
         assert goes_on(client)
     logged_since(server, start, "longer than its Content-Length")
+    assert server.log[start:].count("longer than its Content-Length") == 1
 
 
 @pytest.mark.parametrize("how", ["list", "iterator", "written"])
@@ -625,6 +638,10 @@ def test_packed_files_arrive_unpacked(server: Server, tmp_path: Path, module: An
     path = tmp_path / "packed"
     path.write_bytes(module.compress(LINES))
     assert server.ask(f"/file?path={quote(str(path))}&how={module.__name__}").body == LINES
+
+
+def test_files_that_do_not_know_their_size(server: Server) -> None:
+    assert server.ask("/file?path=/proc/version").body == Path("/proc/version").read_bytes()
 
 
 def test_a_file_is_not_sent_beyond_its_length(server: Server, path: Path) -> None:

@@ -135,6 +135,7 @@ def test_a_client_that_closes_its_side_too_early_is_let_go(start: bytes, collect
         server.finish()
         assert server.requests == []
         assert server.connection.state == CLOSED
+        assert server.logged == ([("/", 499 if collects else 400)] if start.startswith(b"POST") else [])
         assert not server.service.connections
         assert not server.service.running
 

@@ -10,8 +10,10 @@ import pytest
 
 from eitherway.config import Config
 from eitherway.errors import ClientGone
+from eitherway.http.exchange import Exchange
 from eitherway.net.poller import Poller
 from eitherway.net.stream import Stream
+from in_process import InProcess
 
 
 def test_a_file_for_a_client_that_has_gone_is_closed() -> None:
@@ -30,3 +32,29 @@ def test_a_file_for_a_client_that_has_gone_is_closed() -> None:
         os.fstat(fd)
     ours.close()
     poller.close()
+
+
+def test_others_have_their_turn_while_a_client_takes_a_large_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes all as fast as it is sent would otherwise keep the thread that serves everybody."""
+    size, sent = 50 << 20, []
+
+    def sendfile(out: int, fd: int, offset: int, count: int) -> int:
+        assert offset == sum(sent)
+        sent.append(count)
+        return count
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    with InProcess() as server, tempfile.TemporaryFile() as file:
+
+        def answer(exchange: Exchange, body: bytes) -> None:
+            exchange.start(200, [])
+            exchange.send_file(os.dup(file.fileno()), 0, size)
+
+        monkeypatch.setattr(server, "_answer", answer)
+        server.client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        for turns in range(1, 1000):
+            server.poller.turn(0)
+            assert sum(sent) <= turns * (4 << 20)
+            if server.connection.idle and sent:
+                break
+        assert sum(sent) == size

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from eitherway.config import Config
 from eitherway.engines.base import Engine, Parkable, Tick, Ticker
+from eitherway.errors import ClientGone
 from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Interface
 from eitherway.net.poller import Poller
@@ -31,6 +32,9 @@ class SyncEngine(Engine):
         resumed: list[bool] = []
         if parked.park(direction, lambda: resumed.append(True)):
             while not resumed:
+                if self._stopping:  # the application is not to hold up the end
+                    parked.unpark(direction)
+                    raise ClientGone("the server has stopped")
                 self._turn()
 
     def run(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:

@@ -141,7 +141,8 @@ class Exchange:
         else:
             self.read_waiter = resume
         # Looked at after the waiter is set, so that what comes in between is seen by one side or by both.
-        if not self.complete and self.refusal is None and self.channel.wait_for(direction):
+        over = self.complete or (self.refusal is not None and direction != WRITE)  # there is nothing more to be read
+        if not over and self.channel.wait_for(direction):
             return True
         if direction == WRITE:
             self.write_waiter = None
@@ -387,11 +388,12 @@ class Exchange:
         if left > 0:
             self._short(left)
             return data
-        self.bytes_sent += left
-        data = data[:left]
-        self._remaining = 0
-        self.channel.complain(self, f"the response is {-left} bytes longer than its Content-Length; they were cut off")
-        return data
+        kept = max(0, self._remaining)
+        self.bytes_sent += kept - size
+        if self._remaining >= 0:
+            self.channel.complain(self, "the response is longer than its Content-Length; the rest was cut off")
+        self._remaining = -1  # once is enough
+        return data[:kept]
 
     def _short(self, missing: int) -> None:
         self.keep_alive = False  # the close tells the client that bytes are missing

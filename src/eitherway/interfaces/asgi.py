@@ -12,7 +12,7 @@ from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
 from eitherway.http.fields import BYTES_FIELDS, bytes_field
 from eitherway.http.sessions import Sessions
-from eitherway.interfaces.base import AsyncSuspend, Colour, Loop, break_off, describe, opens_websocket, report
+from eitherway.interfaces.base import AsyncSuspend, Colour, Event, Loop, break_off, describe, opens_websocket, report
 from eitherway.interfaces.lifespan import Lifespan
 
 logger = logging.getLogger("eitherway.app")
@@ -64,7 +64,7 @@ class ASGIInterface:
             if exchange.fields.websocket and opens_websocket(exchange):
                 await self._serve_websocket(exchange)
             else:
-                cycle = _Cycle(exchange, self.suspend)
+                cycle = _Cycle(exchange, self.suspend, self._loop)
                 await self._application(self._scope(exchange), cycle.receive, cycle.send)
             if not exchange.complete and not exchange.switched:
                 if not exchange.disconnected and exchange.refusal is None:
@@ -116,32 +116,48 @@ _GONE = "nothing: the client has left"
 class _Cycle:
     """`receive` and `send` of one request. `_expected` is the kind of message that may come next."""
 
-    __slots__ = ("_exchange", "_expected", "_received", "_suspend", "_trailers")
+    __slots__ = ("_exchange", "_expected", "_loop", "_reading", "_received", "_suspend", "_trailers", "_writing")
 
-    def __init__(self, exchange: Exchange, suspend: AsyncSuspend) -> None:
+    def __init__(self, exchange: Exchange, suspend: AsyncSuspend, loop: Loop) -> None:
         self._exchange = exchange
         self._suspend = suspend
+        self._loop = loop
         self._expected = "http.response.start"
         self._received = False  # the body's end was reported
         self._trailers: list[tuple[bytes, bytes]] | None = None
+        self._reading: Event | None = None  # while a task waits, for others that want to
+        self._writing: Event | None = None
 
     # -- receive --------------------------------------------------------------------------------------------
 
     async def receive(self) -> Message:
         exchange = self._exchange
-        if not self._received:
+        while not self._received:
             try:
-                while (data := exchange.read()) is None:
-                    await self._suspend(exchange, READ)
+                data = exchange.read()
             except (ClientGone, RequestRefused):
                 self._received = True
                 return self._disconnect()
-            more = not exchange.body.complete
-            self._received = not more
-            return {"type": "http.request", "body": data, "more_body": more}
-        while not exchange.disconnected:
-            await self._suspend(exchange, CLOSE)
+            if data is not None:
+                more = not exchange.body.complete
+                self._received = not more
+                return {"type": "http.request", "body": data, "more_body": more}
+            await self._wait_to_read(READ)
+        while not exchange.disconnected and exchange.refusal is None:
+            await self._wait_to_read(CLOSE)
         return self._disconnect()
+
+    async def _wait_to_read(self, direction: int) -> None:
+        """Suspend; a second task that receives waits for the first, since an exchange resumes one only."""
+        if self._reading is not None:
+            await self._reading.wait()
+            return
+        self._reading = others = self._loop.event()
+        try:
+            await self._suspend(self._exchange, direction)
+        finally:
+            self._reading = None
+            others.set()
 
     def _disconnect(self) -> Message:
         """What tells of the client's leaving; from now on `send` raises."""
@@ -165,7 +181,7 @@ class _Cycle:
             exchange = self._exchange
             if not exchange.send(body, more):
                 while not exchange.flush():
-                    await self._suspend(exchange, WRITE)
+                    await self._wait_to_write()
         elif kind == self._expected:
             if kind == "http.response.start":
                 self._start(message)
@@ -177,6 +193,18 @@ class _Cycle:
             self._interim(kind, message)
         else:
             raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
+
+    async def _wait_to_write(self) -> None:
+        """As to read."""
+        if self._writing is not None:
+            await self._writing.wait()
+            return
+        self._writing = others = self._loop.event()
+        try:
+            await self._suspend(self._exchange, WRITE)
+        finally:
+            self._writing = None
+            others.set()
 
     def _start(self, message: Message) -> None:
         known = BYTES_FIELDS

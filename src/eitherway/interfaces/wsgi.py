@@ -218,7 +218,7 @@ class FileWrapper:
             offset = self.file.tell()
         except OSError:
             return None
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:  # those in /proc do not know their size
             return None
         return fd, offset, max(0, status.st_size - offset)
 
@@ -252,6 +252,12 @@ class _NoBody(io.BytesIO):
 
     def close(self) -> None:
         """Stay open for the others."""
+
+    def write(self, *data: Any) -> int:
+        """What one request wrote others would read."""
+        raise io.UnsupportedOperation("not writable")
+
+    writelines = truncate = write  # type: ignore[assignment]
 
 
 _NO_BODY = _NoBody()

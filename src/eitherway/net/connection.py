@@ -203,15 +203,14 @@ class Connection(Stream):
             self.service.post(self.on_posted)
 
     def _take_request(self, head: bytes, rest: bytes) -> None:
-        service = self.service
-        config = service.config
+        service, config = self.service, self.config
         line, fields = parse_head(
             head, config.limit_request_line, config.limit_request_fields, config.limit_request_head
         )
         collected = b""
         body: Body = NO_BODY
         if fields.has_body:
-            body = body_of(fields.content_length, self.config.limit_body)
+            body = body_of(fields.content_length, config.limit_body)
             if rest:
                 collected, rest = body.feed(rest)
         self.body = body
@@ -232,6 +231,7 @@ class Connection(Stream):
     def _begin_collecting(self, exchange: Exchange) -> None:
         self.state = COLLECTING
         self.be_patient(READ, self.config.body_timeout)
+        exchange.started_at = self.since  # for the access log, should the client leave before the body is whole
         exchange.collected = bytearray(exchange.collected)
         self._collect()
 
@@ -315,6 +315,8 @@ class Connection(Stream):
         try:
             if self.flush():
                 self._after_response()
+            elif self.writable:
+                self.service.post(self.on_posted)
         except ClientGone:
             self.close()
 
@@ -364,8 +366,7 @@ class Connection(Stream):
             return
         self.deadline = monotonic() + _LINGER
         self.state = LINGERING
-        if self.readable or self.hung_up:
-            self.service.post(self.on_posted)
+        self._look_for_more()
 
     def _drop_received(self) -> None:
         for _ in range(_DROPS):

@@ -23,6 +23,7 @@ NEVER = float("inf")
 PART = 256  # bytes that every piece of an answer takes beside itself while it waits to be sent
 
 _RECEIVE = 65536
+_TURN = 1 << 21  # bytes sent in one go to a client that takes all: others are to have their turn
 _MIN_RATE = 1024.0  # bytes a second; a slower client uses up the patience that a time-out grants
 _SOL_SOCKET, _SO_LINGER = socket_module.SOL_SOCKET, socket_module.SO_LINGER
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -154,8 +155,12 @@ class Stream:
         self.flush()
 
     def flush(self) -> bool:
-        """Send what is pending. True when nothing is left. Raises ClientGone."""
+        """Send what is pending. True when nothing is left. Raises ClientGone.
+
+        False and `writable`: it was enough for now, and the client would take more.
+        """
         pending = self.pending
+        left = _TURN
         if self.broken:
             raise ClientGone("the client closed the connection, or did not take its answer")
         while pending:
@@ -179,6 +184,10 @@ class Stream:
             self._progress(WRITE, sent, self.config.write_timeout)
             if done:
                 self._drop_part(pending.popleft())
+            left -= sent
+            if left <= 0 and pending:
+                self.writable = True
+                return False
         self.pending = None
         return True
 
@@ -195,7 +204,7 @@ class Stream:
     def _send_part(self, part: _FilePart) -> int:
         if not part.count:
             return 0
-        sent = os.sendfile(self.fd, part.fd, part.offset, part.count)
+        sent = os.sendfile(self.fd, part.fd, part.offset, min(part.count, _TURN))
         if sent == 0:  # the file became shorter: the client must see that bytes are missing
             raise OSError("end of file")
         part.offset += sent
