@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eitherway.lab.results import CHANCE, Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.theory import is_less_than_predicted, reach
 from eitherway.lab.units import clients, duration, listing, number, percent, several, size, times
 
 MODELS = {
@@ -104,9 +105,9 @@ def alike(one: Interval, other: Interval) -> bool:
     return one.overlaps(other)
 
 
-def as_fast(one: Point, other: Point) -> bool:
+def as_fast(one: tuple[Configuration, Point], other: tuple[Configuration, Point]) -> bool:
     """No difference in throughput that one could see, considering what other programs took from either."""
-    return alike(one.throughput, other.throughput) or one.reach.overlaps(other.reach)
+    return alike(one[1].throughput, other[1].throughput) or reach(*one).overlaps(reach(*other))
 
 
 def verdict_sentences(verdict: Verdict) -> tuple[str, ...]:
@@ -134,9 +135,8 @@ def of_throughput(comparison: Comparison) -> str:
     load, found = _at_load(comparison)
     if load is None or not found:
         return _NOTHING
-    at, top = f"At {clients(load)}", found[0][1]
-    best = top.throughput
-    leaders = [c.name for c, p in found if as_fast(p, top)]
+    at, best = f"At {clients(load)}", found[0][1].throughput
+    leaders = [each[0].name for each in found if as_fast(each, found[0])]
     near = [c.name for c, p in found if c.name in leaders and p.throughput.middle >= _NEAR * best.middle]
     vague = [name for name in leaders if name not in near]
     if len(found) == 1:
@@ -306,13 +306,19 @@ def of_memory(comparison: Comparison) -> str:
 
 
 def of_theory(comparison: Comparison) -> tuple[str, ...]:
-    """How far measurement and theory are apart; a sentence more for each that something else limits."""
-    found = [(p.deviation, c.name, p.limit) for c in comparison.configurations if not c.failure and (p := c.prediction)]
+    """How far measurement and theory are apart, and what limits those that do much less than was predicted."""
+    found = [(c, p) for c in comparison.configurations if not c.failure and (p := c.prediction)]
     if not found:
         return ()
-    most, name, _ = max(found)
-    said = f"What one client's request predicts and what was measured differ by {percent(most)} at most ({name})."
-    return said, *(f"{name} is {percent(off)} off; what limits it: {limit}." for off, name, limit in found if limit)
+    worst, most = max(found, key=lambda each: each[1].deviation)
+    said = f"Predicted from one client and measured: at most {percent(most.deviation)} apart ({worst.name})."
+    less = [(c, p) for c, p in found if p.limit and is_less_than_predicted(c)]
+    more = [c.name for c, p in found if p.limit and not is_less_than_predicted(c)]
+    limits = [f"{c.name} does less ({percent(p.deviation)} off), limited by {p.limit}." for c, p in less]
+    if more:
+        do = "does" if len(more) == 1 else "do"
+        limits.append(f"{listing(more, _NAMED)} {do} more: a request costs less CPU when there are many.")
+    return said, *limits
 
 
 # ---- parts of sentences ----

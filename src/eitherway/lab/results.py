@@ -65,12 +65,6 @@ class Point:
     cost: Cost
     note: str = ""  # what to know of this point: how its latency was found where the queue could not settle
 
-    @property
-    def reach(self) -> Interval:
-        """The throughput, and up to what it may be where no other program takes the CPU."""
-        rate = self.throughput
-        return Interval(rate.low, rate.middle, rate.high / (1 - self.cost.lost))
-
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eitherway.config import natives
-from eitherway.lab.results import CHANCE, Comparison, Configuration, Point, Verdict
+from eitherway.lab.results import CHANCE, Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.theory import CROWDED, reach
 from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
 CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
@@ -19,7 +20,6 @@ SAME = 0.10  # a gain below a tenth is not worth another engine
 REWRITE = 0.25  # and below a quarter not worth another application, or an engine of the other colour
 FIRM = 3  # rounds: fewer have no interval to speak of
 LESS = 0.5  # of the best: who does less is not as good, however far the rounds are apart
-CROWDED = 0.1  # of the time: where other programs had the CPU for so long, it has to be said
 FULL = 0.95  # of the best throughput: there a configuration is full
 BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
 _SIMPLEST = {
@@ -34,6 +34,7 @@ class _Ranking:
 
     load: int
     points: dict[str, Point]  # name -> its point there
+    rates: dict[str, Interval]  # name -> its throughput, up to what it may be on a quiet machine
     order: tuple[Configuration, ...]  # the highest throughput first
     chosen: Configuration
     equals: tuple[Configuration, ...]  # those that cannot be told from the best, the best among them
@@ -78,22 +79,23 @@ def _rank(ranked: Sequence[Configuration], rounds: int) -> _Ranking:
     order = sorted(
         (each for each in ranked if each.name in points), key=lambda each: -points[each.name].throughput.middle
     )
-    top, best = order[0], points[order[0].name]
-    first = ranked[0].application
+    rates = {each.name: reach(each, points[each.name]) for each in order}
+    top, first = order[0], ranked[0].application
+    best = rates[top.name]
     equals = tuple(
         each
         for each in order
-        if _is_open(points[each.name], best)
-        or points[each.name].throughput.middle >= best.throughput.middle * (1 - _margin(top, each, rounds))
+        if _is_open(rates[each.name], points[each.name], best)
+        or rates[each.name].middle >= best.middle * (1 - _margin(top, each, rounds))
     )
     chosen = min(equals, key=lambda each: _simplicity(each, first))
-    return _Ranking(load, points, tuple(order), chosen, equals)
+    return _Ranking(load, points, rates, tuple(order), chosen, equals)
 
 
-def _is_open(point: Point, best: Point) -> bool:
+def _is_open(rate: Interval, point: Point, best: Interval) -> bool:
     """Whether rounds, and programs that took the CPU meanwhile, leave it open which one is faster."""
-    most = point.throughput.middle / (1 - point.cost.lost)
-    return point.reach.overlaps(best.reach) and most >= LESS * best.throughput.middle
+    most = rate.middle * rate.high / point.throughput.high
+    return rate.overlaps(best) and most >= LESS * best.middle
 
 
 def _margin(best: Configuration, other: Configuration, rounds: int) -> float:
@@ -123,8 +125,8 @@ def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:
 def _confidence(ranking: _Ranking, comparison: Comparison) -> str:
     if len(ranking.order) > 1 and len(ranking.equals) == len(ranking.order):
         return NONE
-    best = ranking.points[ranking.order[0].name].reach
-    apart = not any(ranking.points[each.name].reach.overlaps(best) for each in ranking.order[1:])
+    best = ranking.rates[ranking.order[0].name]
+    apart = not any(ranking.rates[each.name].overlaps(best) for each in ranking.order[1:])
     return (
         CLEAR
         if len(ranking.equals) == 1
