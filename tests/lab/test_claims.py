@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from eitherway.cli import commands
 from eitherway.errors import LabError
+from eitherway.lab import claims
 from eitherway.lab.bench import Bench, plain
 from eitherway.lab.claims import CLAIMS, FAILS, HOLDS, UNKNOWN, Claim, Finding, at_least, at_most, examine, judge, ratio
 from eitherway.lab.claims_command import page
@@ -102,7 +103,8 @@ def test_a_kind_that_fails_says_why() -> None:
     assert "KeyError" in measure("fibres", 1).error
 
 
-def test_the_command_prints_and_writes_what_it_found(tmp_path: Path) -> None:
+def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "_LOOPS", ("gevent", "uvloop"))  # not all of them: each starts a server
     file = tmp_path / "claims.md"
     done = CliRunner().invoke(commands, ["claims", "2", "6", "--duration", "200ms", "--rounds", "1", "-o", str(file)])
     assert done.exit_code == 0, done.output

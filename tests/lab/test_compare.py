@@ -42,7 +42,8 @@ def test_a_comparison_prints_a_table_and_a_verdict_and_leaves_a_report(tmp_path:
 
 
 def test_ctrl_c_leaves_no_process_and_an_incomplete_result(tmp_path: Path) -> None:
-    command = [*COMPARE, "compared:fine", *SHORT, "--rounds", "50", "--concurrency", "1", "--json", "r.json"]
+    command = [*COMPARE, "compared:fine", *SHORT, "--engines", "threads", "--rounds", "50", "--concurrency", "1"]
+    command += ["--json", "r.json"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -63,7 +64,10 @@ def test_ctrl_c_leaves_no_process_and_an_incomplete_result(tmp_path: Path) -> No
 
 def test_term_ends_it_as_ctrl_c_does(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*COMPARE, "compared:fine", *SHORT, "--rounds", "50"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*COMPARE, "compared:fine", *SHORT, "--engines", "threads", "--rounds", "50"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("round 1: threads"))

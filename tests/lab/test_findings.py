@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eitherway.lab import findings
-from eitherway.lab.results import Comparison
+from eitherway.lab.results import Comparison, Configuration, Prediction
 
 SENTENCES = (
     findings.of_throughput,
@@ -68,7 +68,7 @@ def test_wide_intervals_are_no_tie() -> None:
     )
     said = findings.of_throughput(comparison((one, shaken)))
     assert "gevent answers most: 2,500 requests a second, 126 times as many as sync." in said
-    assert "The rounds differ too much to tell sync from it for sure." in said
+    assert "The figures are too unsure to tell sync from it." in said
 
 
 def test_a_single_round_has_no_interval_so_a_tenth_is_no_difference() -> None:
@@ -213,3 +213,29 @@ def test_a_latency_that_was_reckoned_says_nothing_of_evenness() -> None:
     points = (*sync.points[:3], replace(sync.points[3], histogram=(), note="reckoned"))
     said = findings.of_distribution(comparison((replace(sync, points=points), *others)), 1000)
     assert "uvloop treats requests most alike" in said and said.endswith("No distribution was recorded of sync.")
+
+
+# ---- theory ----
+
+
+def predicted(name: str, deviation: float, limit: str, rate: float) -> Configuration:
+    """It was predicted to do a hundred a second with 1,000 clients."""
+    made = configuration(name, 0.05, 0.0004, 1)
+    expected = Prediction("one at a time", 100.0, {1000: 100.0}, {}, deviation, limit)
+    measured = replace(made.points[-1], throughput=interval(rate))
+    return replace(made, points=(*made.points[:-1], measured), prediction=expected)
+
+
+def test_theory_is_told_with_the_largest_deviation() -> None:
+    assert findings.of_theory(comparisons.empty()) == ()
+    made = comparison((predicted("sync", 0.1, "", 95), predicted("gevent", 0.2, "", 110)))
+    assert findings.of_theory(made) == ("Predicted from one client and measured: at most 20 % apart (gevent).",)
+
+
+def test_what_limits_is_told_of_those_that_do_less() -> None:
+    rows = [predicted("sync", 0.6, "the CPU, of which 1 is in use", 40)]
+    rows += [predicted(name, 0.9, "nothing: it costs less", 190) for name in ("gevent", "trio")]
+    assert findings.of_theory(comparison(tuple(rows)))[1:] == (
+        "sync does less (60 % off), limited by the CPU, of which 1 is in use.",
+        "gevent and trio do more: a request costs less CPU when there are many.",
+    )

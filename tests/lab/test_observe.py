@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from eitherway.lab.observe import Usage, cpu_time, descendants, observe, spent_between
+from eitherway.lab.observe import Usage, cpu_time, descendants, lost_between, observe, spent_between
 from serving import wait_until
 
 MIB = 2**20
@@ -88,8 +90,8 @@ def test_a_process_that_has_ended_used_nothing(run: Run) -> None:
 
 
 def test_a_cost_is_the_difference_by_request() -> None:
-    before = Usage(10.0, 1.0, 0.5, 100, 10, 5, 4, 3, 2)
-    after = Usage(12.0, 1.8, 0.7, 300, 30, 50, 40, 30, 20)
+    before = Usage(10.0, 7.0, 1.0, 0.5, 100, 10, 0.0, 5, 4, 3, 2)
+    after = Usage(12.0, 9.0, 1.8, 0.7, 300, 30, 0.0, 50, 40, 30, 20)
     cost = spent_between(before, after, 50.0, {"p50": 0.25})
     assert (cost.cpu_user, cost.cpu_system) == (pytest.approx(0.008), pytest.approx(0.002))
     assert cost.cpu == pytest.approx(0.01)
@@ -100,4 +102,33 @@ def test_a_cost_is_the_difference_by_request() -> None:
 
 
 def test_nothing_answered_divides_by_nothing() -> None:
-    assert spent_between(Usage(1.0), Usage(1.0, 1.0), 0.0).cpu == 1.0
+    assert spent_between(Usage(1.0), Usage(1.0, cpu_user=1.0), 0.0).cpu == 1.0
+
+
+@pytest.mark.parametrize(
+    ("busy", "used", "delayed", "generator", "workers", "lost"),
+    [
+        (2.0, 1.0, 0.0, 0.1, 1, 0.0),  # others work, on a CPU that the server does not want
+        (2.0, 0.6, 0.4, 0.1, 1, 0.3),  # it waited, partly for the generator
+        (1.0, 0.7, 0.3, 0.3, 1, 0.0),  # a machine of one CPU: it waited for the generator alone
+        (2.0, 1.9, 6.0, 0.1, 8, 0.0),  # its workers waited for one another
+        (2.0, 1.0, 3.0, 0.2, 4, 0.2),  # and for what others took
+        (9.0, 0.0, 9.0, 0.0, 1, 0.9),
+    ],
+)
+def test_what_is_lost_is_what_others_had_while_it_was_wanted(
+    busy: float, used: float, delayed: float, generator: float, workers: int, lost: float
+) -> None:
+    before, after = Usage(1.0), Usage(3.0, 2 * busy, cpu_user=2 * used, delayed=2 * delayed)
+    assert lost_between(before, after, generator, workers) == pytest.approx(lost)
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not count it")
+def test_waiting_for_the_cpu_is_seen(run: Run) -> None:
+    """Two that compute, and one CPU for both: each has to wait for the other."""
+    cpu = min(os.sched_getaffinity(0))
+    code = f"import os\nos.sched_setaffinity(0, [{cpu}])\nprint('ready', flush=True)\nwhile True: pass"
+    first, second = run(code), run(code)
+    before = observe(first.pid)
+    wait_until(lambda: observe(first.pid).delayed - before.delayed > 0.02)
+    assert observe(second.pid).delayed > 0 and observe(first.pid).busy > before.busy

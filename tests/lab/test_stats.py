@@ -102,6 +102,7 @@ def test_four_sync_workers_do_four_requests_at_a_time() -> None:
     assert said.latency[100] == pytest.approx(1.25)
     assert said.deviation == pytest.approx(0.25)
     assert said.model == "4 requests at a time, 50 ms each: at most 80 a second"
+    assert said.queue == queue_wait(64, 0.05, 4) > 0, "at 80 % of that"
 
 
 def test_a_loop_is_limited_by_its_cpu() -> None:
@@ -111,3 +112,4 @@ def test_a_loop_is_limited_by_its_cpu() -> None:
     assert said.throughput[1000] == pytest.approx(1000, rel=0.01)
     assert said.deviation == 0
     assert "one CPU" in said.model
+    assert said.queue == pytest.approx(0.004), "M/M/1: four times what a request takes"

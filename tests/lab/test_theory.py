@@ -8,8 +8,8 @@ import pytest
 from values import configuration, cost, point
 
 from eitherway.lab.blocking import line_in
-from eitherway.lab.results import Configuration, Prediction
-from eitherway.lab.theory import is_one_at_a_time, limit, pool_is_queue, with_limit
+from eitherway.lab.results import Configuration, Interval, Prediction
+from eitherway.lab.theory import is_one_at_a_time, limit, pool_is_queue, reach, with_limit
 
 LOOP = configuration("asyncio", {1: 20, 100: 20}, interface="asgi")
 
@@ -70,6 +70,32 @@ def test_the_pool_is_the_queue_where_its_connections_are_all_in_use() -> None:
 )
 def test_what_the_cpu_figures_say(made: Configuration, word: str) -> None:
     assert word in limit(made, predicted(), 4)
+
+
+def test_other_programs_are_named_where_they_had_the_cpu() -> None:
+    made = configuration("sync", {1: 200})
+    made = replace(made, points=(*made.points, point(100, 110, spent=cost(cpu=0.005, cores=0.55, lost=0.4))))
+    assert limit(made, predicted(), 2) == "other programs, which had the CPU for 40 % of the time"
+
+
+# ---- what a throughput may be where nothing else runs ----
+
+
+def test_on_a_quiet_machine_a_throughput_is_what_it_is() -> None:
+    made = configuration("sync", {1: 200, 100: 200})
+    assert reach(made, made.points[1]) == made.points[1].throughput
+
+
+def test_what_others_took_may_be_missing() -> None:
+    crowded = point(100, 110, spread=0.0, spent=cost(lost=0.45))
+    assert reach(configuration("sync", {}), crowded) == Interval(110, 110, pytest.approx(200))
+
+
+def test_who_waits_does_not_wait_less_because_others_stop() -> None:
+    """64 at a time, each 50 ms: that is 1,280 a second, however long its threads waited for a CPU beside."""
+    made = replace(configuration("threads", {}), threads=64)
+    made = replace(made, points=(point(1, 20), point(100, 1270, spread=0.0, spent=cost(lost=0.8))))
+    assert reach(made, made.points[1]).high == pytest.approx(1280)
 
 
 def test_the_load_generator_is_named_first() -> None:

@@ -110,6 +110,49 @@ def test_nor_an_engine_of_the_other_colour() -> None:
     assert judge(comparison(configuration("threads", {100: 100}), detour, SYNC)).winner == "threads"
 
 
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_one_or_two_windows_may_differ_by_a_quarter_and_mean_nothing(rounds: int) -> None:
+    pair = configuration("sync", {16: 150}), configuration("gevent", {16: 190})
+    assert judge(comparison(*pair)).winner == "gevent"
+    verdict = judge(comparison(*pair, rounds=rounds))
+    assert (verdict.winner, verdict.confidence, verdict.command) == ("", NONE, pair[0].command)
+    assert judge(comparison(configuration("sync", {16: 20}), pair[1], rounds=rounds)).winner == "gevent"
+
+
+# ---- a machine that does other things ----
+
+
+def crowded(name: str, rate: float, lost: float) -> Configuration:
+    """What a server did that was ready for the CPU for such a share of the time, and did not get it."""
+    points = (point(16, rate, spent=cost(lost=lost)),)
+    return Configuration(**{**as_fields(configuration(name, {})), "points": points})  # type: ignore[arg-type]
+
+
+def test_an_engine_is_not_slower_because_other_programs_had_the_cpu() -> None:
+    sync, gevent = crowded("sync", 110, 0.4), crowded("gevent", 160, 0.1)
+    verdict = judge(comparison(sync, gevent))
+    assert (verdict.winner, verdict.confidence, verdict.command) == ("", NONE, sync.command)
+    assert "other programs had the CPU for up to 40 % of the time" in verdict.sentences[-1]
+    quiet = judge(comparison(crowded("sync", 110, 0.02), crowded("gevent", 160, 0.02)))
+    assert (quiet.winner, quiet.confidence) == ("gevent", CLEAR) and "other programs" not in quiet.sentences[-1]
+
+
+def test_what_they_took_does_not_explain_many_times_as_much() -> None:
+    verdict = judge(comparison(crowded("sync", 20, 0.1), crowded("gevent", 300, 0.5)))
+    assert (verdict.winner, verdict.confidence) == ("gevent", CLEAR)
+    assert judge(comparison(crowded("sync", 20, 0.6), crowded("gevent", 300, 0.6))).winner == "gevent"
+
+
+@given(st.floats(1, 1e5), st.floats(0, 0.9), st.floats(0, 0.9), st.integers(1, 3))
+def test_who_computes_alike_is_level_whatever_else_runs(rate: float, one: float, other: float, rounds: int) -> None:
+    """Engines that would do the same on a quiet machine, each on what was left to it."""
+    pair = crowded("gevent", rate * (1 - one), one), crowded("sync", rate * (1 - other), other)
+    assert judge(comparison(*pair, rounds=rounds)).command == pair[1].command
+
+
+# ---- what is not ranked ----
+
+
 def test_points_that_the_client_limited_are_never_used() -> None:
     limited = Configuration(
         **{**as_fields(GEVENT), "points": (point(10, 200), point(100, 9999, limited=True))}  # type: ignore[arg-type]

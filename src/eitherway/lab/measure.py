@@ -12,7 +12,7 @@ from typing import Any
 from eitherway.errors import LabError
 from eitherway.lab import answers
 from eitherway.lab.load import Load, LoadResult, Request, run_load
-from eitherway.lab.observe import Usage, observe, spent_between
+from eitherway.lab.observe import Usage, lost_between, observe, spent_between
 from eitherway.lab.plan import WARM_UP
 from eitherway.lab.samples import SHARES, Sample, is_settled
 from eitherway.lab.server import Server
@@ -21,7 +21,7 @@ from eitherway.metrics.histogram import quantile
 TIMEOUT = 30.0  # seconds for one answer under load
 LONGEST_SETTLING = 8.0  # seconds that a queue is given to fill before the window begins
 _FULL = 2.0  # times one client's latency: there requests wait for each other
-_LAST_LOOK = 0.15  # seconds before the window's end
+_LAST_LOOK = 0.05  # seconds before the window's end
 _LOOK = 0.01  # seconds between two looks at who works
 _REPLACING = 1.0  # seconds until a worker's death is known
 _SLACK = 1.1  # more than the queue needs, as it is not filled evenly
@@ -101,11 +101,14 @@ def _window(
     result = run_load(load, watch)
     after_status = _status(server)
     _look_for_faults(server, clients, result, before_status, after_status, timeout)
+    first, last = watch.looks()
     cost = spent_between(
-        *watch.looks(),
+        first,
+        last,
         sum(result.statuses.values()) / result.seconds,
         _between(before_status, after_status, "queue_wait"),
         _between(before_status, after_status, "loop_lag"),
+        lost=lost_between(first, last, result.cpu, len(_workers(before_status))),
     )
     return Sample(clients, result, cost)
 

@@ -19,20 +19,24 @@ from time import clock_gettime, monotonic
 from eitherway.lab.results import Cost
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
+_MOST_LOST = 0.9  # beyond that the little that is left tells nothing
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_KNOWS_DELAYS = Path("/proc/self/schedstat").exists()  # the kernel counts how long a thread waits for a CPU
 _SWITCHES = re.compile(r"^(non)?voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """All of a tree together. Seconds and bytes; what has a time in its name only grows."""
+    """All of a tree together, but for `busy`. Seconds and bytes; what has a time in its name only grows."""
 
     at: float  # monotonic seconds
+    busy: float = 0.0  # seconds in which the machine's CPUs had work, whoever's, all of them together
     cpu_user: float = 0.0
     cpu_system: float = 0.0
     switches_voluntary: int = 0
     switches_forced: int = 0
+    delayed: float = 0.0  # seconds in which its threads could have run, and had no CPU
     resident: int = 0
     proportional: int = 0  # memory that is shared counts in equal parts for those who share it
     threads: int = 0
@@ -41,10 +45,10 @@ class Usage:
 
 def observe(pid: int) -> Usage:
     """What the process and everything below it has used. Those that end meanwhile are left out."""
-    at = monotonic()
+    at, busy = monotonic(), _busy()
     found = [each for each in map(_process, (pid, *descendants(pid))) if each is not None]
-    names = [name for name in Usage.__slots__ if name != "at"]
-    return Usage(at, **{name: sum(each[name] for each in found) for name in names})  # type: ignore[arg-type]
+    names = [name for name in Usage.__slots__ if name not in ("at", "busy")]
+    return Usage(at, busy, **{name: sum(each[name] for each in found) for name in names})  # type: ignore[arg-type]
 
 
 def spent_between(
@@ -53,6 +57,8 @@ def spent_between(
     rate: float,
     queue_wait: Mapping[str, float] | None = None,
     loop_lag: Mapping[str, float] | None = None,
+    *,
+    lost: float = 0.0,
 ) -> Cost:
     """The cost of a request, where `rate` were answered a second between two looks. Memory is that of the second."""
     seconds = max(1e-9, after.at - before.at)
@@ -69,9 +75,23 @@ def spent_between(
         threads=after.threads,
         processes=after.processes,
         cores=(user + system) / seconds,
+        lost=lost,
         queue_wait=queue_wait or {},
         loop_lag=loop_lag or {},
     )
+
+
+def lost_between(before: Usage, after: Usage, generator: float, workers: int) -> float:
+    """The share of the time in which a worker could have gone on, and the CPU was with other programs.
+
+    Those are neither the server nor the load generator, which used `generator` of a CPU. A worker that waits for the
+    CPU because of its siblings has lost nothing to others.
+    """
+    seconds = max(1e-9, after.at - before.at)
+    used = after.cpu_user + after.cpu_system - before.cpu_user - before.cpu_system
+    others = (after.busy - before.busy - used) / seconds - generator
+    delayed = (after.delayed - before.delayed) / seconds - generator
+    return min(_MOST_LOST, max(0.0, min(others, delayed) / max(1, workers)))
 
 
 def descendants(pid: int) -> list[int]:
@@ -99,14 +119,7 @@ def _process(pid: int) -> dict[str, float] | None:
     try:
         fields = (here / "stat").read_text().rpartition(")")[2].split()
         cpu = cpu_time(pid)
-        voluntary = forced = threads = 0
-        for status in (here / "task").glob("*/status"):
-            threads += 1
-            for non, count in _SWITCHES.findall(status.read_text()):
-                if non:
-                    forced += int(count)
-                else:
-                    voluntary += int(count)
+        threads = [each for each in map(_thread, (here / "task").iterdir()) if each is not None]
         resident = int((here / "statm").read_text().split()[1]) * _PAGE
         shared = _PSS.search(_rollup(here))
     except (OSError, ValueError, IndexError):
@@ -117,13 +130,33 @@ def _process(pid: int) -> dict[str, float] | None:
     return {
         "cpu_user": cpu * share,
         "cpu_system": cpu * (1 - share),
-        "switches_voluntary": voluntary,
-        "switches_forced": forced,
+        **{name: sum(each[name] for each in threads) for name in ("switches_voluntary", "switches_forced", "delayed")},
         "resident": resident,
         "proportional": int(shared[1]) * 1024 if shared else resident,
-        "threads": threads,
+        "threads": len(threads),
         "processes": 1,
     }
+
+
+def _thread(here: Path) -> dict[str, float] | None:
+    """One thread's share, or None if it has ended."""
+    try:
+        switches = {non: int(count) for non, count in _SWITCHES.findall((here / "status").read_text())}
+        delayed = int((here / "schedstat").read_text().split()[1]) / 1e9 if _KNOWS_DELAYS else 0.0
+    except OSError:
+        return None
+    return {
+        "switches_voluntary": switches.get("", 0),
+        "switches_forced": switches.get("non", 0),
+        "delayed": delayed,
+    }
+
+
+def _busy() -> float:
+    """Seconds that all CPUs together have worked, for whomever; what a hypervisor took away counts too."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _wait, *more = map(int, file.readline().split()[1:9])
+    return (user + nice + system + sum(more)) * _TICK
 
 
 def _rollup(here: Path) -> str:

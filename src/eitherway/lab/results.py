@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
+CHANCE = 0.25  # the share by which single windows may differ though nothing else does
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Cost:
     threads: int
     processes: int
     cores: float  # CPUs' worth of time that it used, of those that it could
+    lost: float = 0.0  # share of the time in which it was ready to go on, and other programs had the CPU
     queue_wait: Mapping[str, float] = field(default_factory=dict)  # percentile -> seconds, from the scoreboard
     loop_lag: Mapping[str, float] = field(default_factory=dict)
 
@@ -74,6 +76,7 @@ class Prediction:
     latency: Mapping[int, float]  # concurrency -> mean
     deviation: float  # the largest, of the measured throughput; 0.2 is 20 %
     limit: str = ""  # where it is above a quarter: what limits instead
+    queue: float = 0.0  # mean time in line at 80 % of the capacity, where requests come when they like (M/M/c)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from eitherway.lab.stats import interval
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 SETTLED = 0.8  # of the clients must be accounted for by Little's law
+_RATIOS = ("cores", "lost")
 _PER_REQUEST = ("cpu_user", "cpu_system", "switches_voluntary", "switches_forced")
 
 
@@ -100,5 +101,5 @@ def _mean_cost(samples: Sequence[Sample]) -> Cost:
         elif name in ("queue_wait", "loop_lag"):
             found[name] = {key: median(v.get(key, 0.0) for v in values) for key in (values[0] if values else {})}
         else:
-            found[name] = median(values) if name == "cores" else int(median(values))
+            found[name] = median(values) if name in _RATIOS else int(median(values))
     return Cost(**found)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, log
+from math import exp, isfinite, log
 from statistics import median
 
 from eitherway.lab.results import Interval, Prediction
@@ -13,6 +13,7 @@ from eitherway.lab.units import duration, number
 _RESAMPLES = 1000
 _SEED = 20
 _CONFIDENCE = 0.95
+USUAL_LOAD = 0.8  # of the capacity: what a server is asked to bear, so that there is some room left
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -92,9 +93,12 @@ def predict(
         throughput[clients] = closed_throughput(running, service - cpu, cpu, servers)
     by_cpu = servers / cpu if cpu else float("inf")
     by_slots = slots / service if slots is not None else float("inf")
+    capacity = min(by_cpu, by_slots)
+    limited_by = (service, slots) if slots is not None and by_slots <= by_cpu else (cpu, servers)
     return Prediction(
         model=_model(slots, servers, service, cpu, by_slots <= by_cpu),
-        capacity=min(by_cpu, by_slots),
+        capacity=capacity,
+        queue=queue_wait(USUAL_LOAD * capacity, *limited_by) if isfinite(capacity) else 0.0,
         throughput=throughput,
         latency={clients: clients / rate for clients, rate in throughput.items() if rate},
         deviation=max((abs(measured[n] / throughput[n] - 1) for n in measured if throughput.get(n)), default=0.0),

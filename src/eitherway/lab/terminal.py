@@ -118,6 +118,7 @@ def _verdict(comparison: Comparison) -> list[str]:
     lines += findings.verdict_sentences(verdict)
     if verdict.confidence:
         lines.append(f"How sure: {verdict.confidence}.")
+    lines += ["", *findings.of_theory(comparison)]
     if verdict.command:
         lines += ["", f"    {verdict.command}"]
     return lines

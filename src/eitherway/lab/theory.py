@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eitherway.config import MODELS
-from eitherway.lab.results import Configuration, Point, Prediction
+from eitherway.lab.results import Configuration, Interval, Point, Prediction
 from eitherway.lab.stats import predict
-from eitherway.lab.units import duration, number
+from eitherway.lab.units import duration, number, percent
 
 DEVIATES = 0.25  # beyond that something else than the model's own limit is at work
+CROWDED = 0.1  # of the time: where other programs had the CPU for so long, it has to be said
 _BUSY = 0.85  # of a CPU
 _NEAR = 0.25  # how far a rate may be from a limit that explains it
 _ALONE = 1.6  # times the rate of a single client: below that requests do not run beside each other
@@ -39,6 +40,19 @@ def slots(configuration: Configuration) -> int | None:
     return configuration.workers * configuration.threads or None
 
 
+def reach(configuration: Configuration, point: Point) -> Interval:
+    """A throughput, and up to what it may be where no other program takes the CPU.
+
+    That is never more than the requests that run at once can be, each taking what a single client's does.
+    """
+    rate, one = point.throughput, configuration.at(1)
+    most = rate.high / (1 - point.cost.lost)
+    if one is not None and one.mean_latency:
+        running = min(point.concurrency, slots(configuration) or point.concurrency)
+        most = min(most, running / (one.mean_latency * (1 - one.cost.lost)))
+    return Interval(rate.low, rate.middle, max(rate.high, most))
+
+
 def limit(configuration: Configuration, prediction: Prediction, cpus: int, blocked_at: str = "") -> str:
     """What limits a configuration that does not do what was predicted, as far as the figures show it."""
     one, full = configuration.at(1), _fullest(configuration)
@@ -46,7 +60,7 @@ def limit(configuration: Configuration, prediction: Prediction, cpus: int, block
         return "the load generator, which had no CPU left"
     if one is None or full is None:
         return ""
-    if full.throughput.middle > (1 + DEVIATES) * prediction.throughput.get(full.concurrency, prediction.capacity):
+    if not _is_less(full, prediction):
         return (
             f"nothing: a request costs less when there are many ({duration(full.cost.cpu)} of CPU instead of "
             f"{duration(one.cost.cpu)} for a single client)"
@@ -57,6 +71,8 @@ def limit(configuration: Configuration, prediction: Prediction, cpus: int, block
     if is_one_at_a_time(configuration):
         where = f": {blocked_at}" if blocked_at else ", as the loop's lag shows" if _lags(full) else ""
         return f"a blocking call that stops the loop, so that requests are answered one after the other{where}"
+    if full.cost.lost >= CROWDED:
+        return f"other programs, which had the CPU for {percent(full.cost.lost)} of the time"
     if full.cost.cores >= _BUSY * min(configuration.workers, cpus):
         if configuration.workers == 1 and configuration.threads > 1:
             return "the GIL: one process computes on one CPU at a time, and threads that fight for it cost more"
@@ -67,6 +83,17 @@ def limit(configuration: Configuration, prediction: Prediction, cpus: int, block
         f"something that few requests can use at a time, such as a lock, a database or a service: CPUs are idle "
         f"({number(round(full.cost.cores, 1))} in use)"
     )
+
+
+def is_less_than_predicted(configuration: Configuration) -> bool:
+    """Whether it falls short of its prediction; else it surpasses it, where it deviates at all."""
+    full, prediction = _fullest(configuration), configuration.prediction
+    return full is None or prediction is None or _is_less(full, prediction)
+
+
+def _is_less(full: Point, prediction: Prediction) -> bool:
+    most = (1 + DEVIATES) * prediction.throughput.get(full.concurrency, prediction.capacity)
+    return full.throughput.middle <= most
 
 
 def pool_is_queue(configuration: Configuration) -> bool:

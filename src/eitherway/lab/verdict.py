@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eitherway.config import natives
-from eitherway.lab.results import Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.results import CHANCE, Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.theory import CROWDED, reach
 from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
 CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
 
 SAME = 0.10  # a gain below a tenth is not worth another engine
 REWRITE = 0.25  # and below a quarter not worth another application, or an engine of the other colour
+FIRM = 3  # rounds: fewer have no interval to speak of
 LESS = 0.5  # of the best: who does less is not as good, however far the rounds are apart
 FULL = 0.95  # of the best throughput: there a configuration is full
 BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
@@ -32,6 +34,7 @@ class _Ranking:
 
     load: int
     points: dict[str, Point]  # name -> its point there
+    rates: dict[str, Interval]  # name -> its throughput, up to what it may be on a quiet machine
     order: tuple[Configuration, ...]  # the highest throughput first
     chosen: Configuration
     equals: tuple[Configuration, ...]  # those that cannot be told from the best, the best among them
@@ -45,7 +48,7 @@ def judge(comparison: Comparison) -> Verdict:
     ranked = [each for each in comparison.configurations if not each.failure and _usable(each)]
     if not ranked:
         return Verdict((_nothing(comparison),), "", "", NONE)
-    ranking = _rank(ranked)
+    ranking = _rank(ranked, comparison.rounds)
     confidence = _confidence(ranking, comparison)
     sentences = (
         _what(ranking, confidence),
@@ -65,7 +68,7 @@ def _usable(configuration: Configuration) -> list[Point]:
     return [each for each in configuration.points if not each.client_limited and each.throughput.middle > 0]
 
 
-def _rank(ranked: Sequence[Configuration]) -> _Ranking:
+def _rank(ranked: Sequence[Configuration], rounds: int) -> _Ranking:
     common = set.intersection(*({p.concurrency for p in _usable(each)} for each in ranked))
     if not common:
         # Then by where most can be compared; the others were limited by their client there.
@@ -76,27 +79,29 @@ def _rank(ranked: Sequence[Configuration]) -> _Ranking:
     order = sorted(
         (each for each in ranked if each.name in points), key=lambda each: -points[each.name].throughput.middle
     )
-    best = points[order[0].name].throughput
-    first = ranked[0].application
+    rates = {each.name: reach(each, points[each.name]) for each in order}
+    top, first = order[0], ranked[0].application
+    best = rates[top.name]
     equals = tuple(
         each
         for each in order
-        if _is_open(points[each.name].throughput, best) or _is_level(points[each.name], order[0], each, best.middle)
+        if _is_open(rates[each.name], points[each.name], best)
+        or rates[each.name].middle >= best.middle * (1 - _margin(top, each, rounds))
     )
     chosen = min(equals, key=lambda each: _simplicity(each, first))
-    return _Ranking(load, points, tuple(order), chosen, equals)
+    return _Ranking(load, points, rates, tuple(order), chosen, equals)
 
 
-def _is_open(rate: Interval, best: Interval) -> bool:
-    """Whether the rounds leave it open which one is faster."""
-    return rate.overlaps(best) and rate.middle >= LESS * best.middle
+def _is_open(rate: Interval, point: Point, best: Interval) -> bool:
+    """Whether rounds, and programs that took the CPU meanwhile, leave it open which one is faster."""
+    most = rate.middle * rate.high / point.throughput.high
+    return rate.overlaps(best) and most >= LESS * best.middle
 
 
-def _is_level(point: Point, best: Configuration, other: Configuration, rate: float) -> bool:
-    """Whether the difference is too small to change anything for it."""
+def _margin(best: Configuration, other: Configuration, rounds: int) -> float:
+    """The share by which the best has to be ahead of another one to be worth anything."""
     alike = best.application == other.application and _fits(best) >= _fits(other)
-    margin = SAME if alike else REWRITE
-    return point.throughput.middle >= rate * (1 - margin)
+    return max(SAME if alike else REWRITE, CHANCE if rounds < FIRM else 0.0)
 
 
 def _fits(configuration: Configuration) -> bool:
@@ -120,14 +125,14 @@ def _simplicity(configuration: Configuration, first: str) -> tuple[object, ...]:
 def _confidence(ranking: _Ranking, comparison: Comparison) -> str:
     if len(ranking.order) > 1 and len(ranking.equals) == len(ranking.order):
         return NONE
-    best = ranking.points[ranking.order[0].name].throughput
-    apart = not any(ranking.points[each.name].throughput.overlaps(best) for each in ranking.order[1:])
+    best = ranking.rates[ranking.order[0].name]
+    apart = not any(ranking.rates[each.name].overlaps(best) for each in ranking.order[1:])
     return (
         CLEAR
         if len(ranking.equals) == 1
         and apart
         and comparison.complete
-        and comparison.rounds > 2
+        and comparison.rounds >= FIRM
         and len(ranking.order) > 1
         else LIKELY
     )
@@ -236,7 +241,7 @@ def _cost(ranking: _Ranking, comparison: Comparison) -> str:
 def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str:
     others = [each.name for each in ranking.equals if each is not ranking.chosen]
     part = "" if comparison.complete else "The run was broken off, so less was measured than planned; "
-    few = comparison.rounds < 3
+    few = comparison.rounds < FIRM
     if len(ranking.order) == 1:
         text = "nothing else could be measured to compare it with"
     elif confidence == NONE:
@@ -250,6 +255,9 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
     if few and len(ranking.order) > 1:
         rounds = "one round" if comparison.rounds == 1 else "two rounds"
         text += f"; but {rounds} cannot rule out chance, so let it run for three"
+    lost = max(ranking.points[each.name].cost.lost for each in ranking.order)
+    if lost >= CROWDED and len(ranking.order) > 1:
+        text += f"; other programs had the CPU for up to {percent(lost)} of the time, so a quiet machine tells more"
     sentence = f"{part}{text}."
     return sentence[0].upper() + sentence[1:]
 

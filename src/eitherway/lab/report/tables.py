@@ -9,6 +9,7 @@ from eitherway.lab.report.charts import marker
 from eitherway.lab.report.figures import Member
 from eitherway.lab.report.markup import Markup, joined, plain, tag
 from eitherway.lab.results import Comparison, Configuration, Point
+from eitherway.lab.stats import USUAL_LOAD
 from eitherway.lab.units import clients, duration, number, percent, size
 
 _NONE = "–"
@@ -119,6 +120,7 @@ COST: tuple[Column, ...] = (
     ("user", lambda p: duration(p.cost.cpu_user)),
     ("system", lambda p: duration(p.cost.cpu_system)),
     ("cores used", lambda p: number(p.cost.cores)),
+    ("had by others", lambda p: percent(p.cost.lost)),
     ("resident", lambda p: size(p.cost.resident)),
     ("proportional", lambda p: size(p.cost.proportional)),
     ("processes", lambda p: f"{p.cost.processes:,}"),
@@ -165,7 +167,10 @@ def theory(comparison: Comparison) -> Markup | None:
     found = [(c, c.prediction) for c in comparison.configurations if c.prediction]
     if not found:
         return None
-    titles = ("configuration", "predicted capacity", "measured at best", "largest deviation", "how it was predicted")
+    titles = (
+        "configuration", "predicted capacity", "measured at best", "largest deviation",
+        f"in line at {percent(USUAL_LOAD)} of the capacity", "how it was predicted",
+    )  # fmt: skip
     rows = [
         tag(
             "tr",
@@ -173,6 +178,7 @@ def theory(comparison: Comparison) -> Markup | None:
             tag("td", f"{number(p.capacity)} a second"),
             tag("td", f"{number(c.best.throughput.middle)} a second" if c.best else _NONE),
             tag("td", percent(p.deviation), class_="off" if p.limit else None),
+            tag("td", duration(p.queue)),
             tag("td", p.model, tag("strong", f" What limits instead: {p.limit}") if p.limit else None, class_="prose"),
         )
         for c, p in found
