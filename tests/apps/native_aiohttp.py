@@ -36,6 +36,23 @@ async def download(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def large(request: web.Request) -> web.Response:
+    """More than the kernel takes at once."""
+    note("large", "began")
+    return web.Response(body=b"x" * (8 << 20))
+
+
+async def drip(request: web.Request) -> web.StreamResponse:
+    """Send a byte every now and then, for about a second."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        await response.write(b"x")
+    await response.write_eof()
+    return response
+
+
 async def wait(request: web.Request) -> web.Response:
     """Until the file of that name is there."""
     note(request.query["key"], "began")
@@ -74,14 +91,21 @@ async def lifetime(app: web.Application) -> AsyncIterator[None]:
     note("lifetime", "ended")
 
 
+async def mark(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Prepared"] = request.scheme
+
+
 def create() -> web.Application:
-    app = web.Application()
+    app = web.Application(handler_args={"auto_decompress": False})
     app.cleanup_ctx.append(lifetime)
+    app.on_response_prepare.append(mark)
     app.add_routes(
         [
             web.get("/", hello),
             web.post("/upload", upload),
             web.get("/download", download),
+            web.get("/large", large),
+            web.get("/drip", drip),
             web.get("/wait", wait),
             web.get("/echo/{number}", echo),
             web.get("/fail", fail),

@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.web import Application, FallbackHandler, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
+from tornado.wsgi import WSGIContainer
 
 from notes import note
 
@@ -39,6 +40,27 @@ class Download(RequestHandler):
         for _ in range(16):
             self.write(b"x" * 65536)
             await self.flush()
+
+
+class Large(RequestHandler):
+    def get(self) -> None:
+        """More than the kernel takes at once."""
+        note("large", "began")
+        self.write(b"x" * (8 << 20))
+
+
+class Drip(RequestHandler):
+    async def get(self) -> None:
+        """Send a byte every now and then, for about a second."""
+        for _ in range(10):
+            await asyncio.sleep(0.1)
+            self.write(b"x")
+            await self.flush()
+
+
+def plain(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"wsgi"]
 
 
 class Wait(RequestHandler):
@@ -73,6 +95,9 @@ app = Application(
         ("/", Hello),
         ("/upload", Upload),
         ("/download", Download),
+        ("/large", Large),
+        ("/drip", Drip),
+        ("/wsgi", FallbackHandler, {"fallback": WSGIContainer(plain)}),
         ("/wait", Wait),
         ("/echo/(.*)", Echo),
         ("/fail", Fail),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,49 @@ class Download(Resource):
         return NOT_DONE_YET
 
 
+class Large(Resource):
+    def render_GET(self, request: Any) -> bytes:  # noqa: N802
+        """More than the kernel takes at once."""
+        note("large", "began")
+        return b"x" * (8 << 20)
+
+
+class Drip(Resource):
+    def render_GET(self, request: Any) -> int:  # noqa: N802
+        """Send a byte every now and then, for about a second."""
+
+        def more(left: int) -> None:
+            if left:
+                request.write(b"x")
+                reactor.callLater(0.1, more, left - 1)  # type: ignore[attr-defined]
+            else:
+                request.finish()
+
+        more(10)
+        return NOT_DONE_YET
+
+
+class Chat:
+    """The protocol of one WebSocket."""
+
+    def negotiationStarted(self, transport: Any) -> None:  # noqa: N802
+        self.transport = transport
+
+    def negotiationFinished(self) -> None:  # noqa: N802
+        """Nothing is said first."""
+
+    def textMessageReceived(self, message: str) -> None:  # noqa: N802
+        self.transport.sendTextMessage(message)
+
+    def connectionLost(self, reason: object) -> None:  # noqa: N802
+        note("chat", "ended")
+
+
+class Chats:
+    def buildProtocol(self, request: Any) -> Chat:  # noqa: N802
+        return Chat()
+
+
 class Wait(Resource):
     def render_GET(self, request: Any) -> int:  # noqa: N802
         """Until the file of that name is there."""
@@ -65,8 +109,14 @@ for path, resource in {
     b"": Hello(),
     b"upload": Upload(),
     b"download": Download(),
+    b"large": Large(),
+    b"drip": Drip(),
     b"wait": Wait(),
     b"fail": Fail(),
 }.items():
     root.putChild(path, resource)
+if find_spec("wsproto") and find_spec("twisted.web.websocket"):
+    from twisted.web.websocket import WebSocketResource
+
+    root.putChild(b"chat", WebSocketResource(Chats()))  # type: ignore[arg-type]
 site = Site(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import stat
@@ -69,6 +70,33 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(BindError, match="directory does not exist"):
         open_socket(parse_bind(f"unix:{tmp_path}/no/a.sock"), 10)
+
+
+def test_an_error_with_one_socket_takes_no_event_from_the_others(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it come out: loops as gevent's and Twisted's would forget the poller."""
+    poller = Poller()
+    seen: list[object] = []
+
+    def fail(bits: int = 0) -> None:
+        seen.append("failed")
+        raise RuntimeError("within the poller")
+
+    pairs = [socket.socketpair() for _ in range(3)]
+    for number, (ours, theirs) in enumerate(pairs):
+        poller.add(ours.fileno(), fail if number == 1 else seen.append)
+        theirs.send(b"x")
+    poller.post(fail)
+    poller.post(lambda: seen.append("posted"))
+    monkeypatch.setattr(logging.getLogger("eitherway"), "propagate", True)
+    poller.turn(0)
+    assert sorted(map(type, seen), key=str) == [int, int, str, str, str]
+    assert seen[-2:] == ["failed", "posted"]
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+    for sock in (each for pair in pairs for each in pair):
+        sock.close()
+    poller.close()
 
 
 def test_the_poller_says_once_what_became_true() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import re
 import signal
+import socket
+import struct
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,7 +34,7 @@ PAIRS = [
 ONE_EACH = [(AIOHTTP, "uvloop"), (TORNADO, "asyncio"), (TWISTED, "twisted")]
 every_pair = pytest.mark.parametrize(("app", "engine"), PAIRS)
 one_each = pytest.mark.parametrize(("app", "engine"), ONE_EACH)
-with_websockets = pytest.mark.parametrize(("app", "engine"), [pair for pair in PAIRS if pair[0] != TWISTED])
+contexts = pytest.mark.parametrize(("app", "engine"), [pair for pair in PAIRS if pair[0] != TWISTED])
 
 
 @every_pair
@@ -44,9 +50,38 @@ def test_requests_uploads_and_downloads(app: str, engine: str, shared_server: St
         assert client.ask("/download").body == b"x" * (1 << 20)
         assert client.ask("/nowhere").status == 404
         assert client.ask("/fail").status == 500
+    if app == AIOHTTP:  # the application's own handler_args
+        packed = server.ask("/upload", "POST", "Content-Encoding: gzip", body=gzip.compress(b"x" * 10_000))
+        assert json.loads(packed.body)["size"] < 100
 
 
-@with_websockets
+@one_each
+def test_what_a_proxy_says_holds_for_its_request_only(app: str, engine: str, shared_server: Start) -> None:
+    server = shared_server(app, engine)
+    with server.connect() as proxy:
+        told = proxy.ask("/", "GET", "X-Forwarded-Proto: https", "X-Forwarded-For: 198.51.100.7")
+        own = proxy.ask("/")
+        only_scheme = proxy.ask("/", "GET", "X-Forwarded-Proto: https")
+    found = [json.loads(each.body) for each in (told, own, only_scheme)]
+    assert [(each["remote"], each["scheme"]) for each in found] == [
+        ("198.51.100.7", "https"),
+        ("127.0.0.1", "http"),
+        ("127.0.0.1", "https"),
+    ]
+    if app == AIOHTTP:
+        assert [each.headers["x-prepared"] for each in (told, own)] == ["https", "http"]
+
+
+@one_each
+def test_clients_that_leave_at_once_harm_nobody(app: str, engine: str, shared_server: Start) -> None:
+    server = shared_server(app, engine)
+    for _ in range(100):
+        with server.connect() as client:
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert server.ask("/").status == 200
+
+
+@contexts
 def test_requests_do_not_share_their_context(app: str, engine: str, shared_server: Start) -> None:
     server = shared_server(app, engine)
     with ThreadPoolExecutor(20) as pool:
@@ -62,15 +97,40 @@ def test_a_request_that_runs_is_answered_before_the_end(
     server = own_server(app, engine)
     gate = tmp_path / "gate"
     with server.connect() as idle, server.connect() as client:
-        assert idle.ask("/").status == 200
+        idle.send(request_bytes("/") * 3)
+        assert [idle.response().status for _ in range(3)] == [200, 200, 200]
         client.send(request_bytes(f"/wait?key=slow&gate={gate}"))
         wait_until(lambda: server.notes("slow"))
         server.process.send_signal(signal.SIGTERM)
         assert idle.is_closed()
         gate.touch()
-        assert client.response().body == b"waited"
+        response = client.response()
+        assert (response.body, response.headers["connection"]) == (b"waited", "close")
         assert server.wait() == 0
+    assert "cut off" not in server.log
     assert app != AIOHTTP or server.notes("lifetime") == ["began", "ended"]
+
+
+@one_each
+def test_what_was_asked_before_the_end_is_answered(app: str, engine: str, own_server: Start) -> None:
+    """On new connections and on kept ones; to clients that take their time, too."""
+    server = own_server(app, engine)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(20)]
+        for client in clients[:10]:
+            assert client.ask("/").status == 200
+        slow = stack.enter_context(server.connect())
+        slow.send(request_bytes("/large"))
+        wait_until(lambda: server.notes("large"))
+        for client in clients:
+            client.send(request_bytes("/"))
+        server.process.send_signal(signal.SIGTERM)
+        assert {client.response().status for client in clients} == {200}
+        slow.read_until(b"\r\n\r\n")
+        for _ in range(8):
+            assert slow.read_exactly(1 << 20) == b"x" * (1 << 20)
+            time.sleep(0.1)  # that is what it is: slow
+    assert server.wait() == 0
 
 
 @one_each
@@ -81,6 +141,7 @@ def test_one_that_does_not_end_is_cut_off(app: str, engine: str, own_server: Sta
         wait_until(lambda: server.notes("slow"))
         assert server.stop() == 0
     assert "cut off after 0.3 s" in server.log
+    assert app != AIOHTTP or server.notes("lifetime") == ["began", "ended"]
 
 
 @one_each
@@ -91,6 +152,7 @@ def test_more_requests_at_once_than_allowed(app: str, engine: str, own_server: S
         wait_until(lambda: server.notes("slow"))
         refused = server.ask("/")
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert server.ask("/", "HEAD").status == 503
         (tmp_path / "gate").touch()
         assert client.response().body == b"waited"
 
@@ -122,22 +184,79 @@ def test_every_request_is_in_the_access_log(app: str, engine: str, own_server: S
     assert (second["target"], second["status"]) == ("/nowhere", 404)
 
 
-@with_websockets
+@every_pair
 def test_a_websocket_is_closed_with_the_server(app: str, engine: str, own_server: Start) -> None:
+    if app == TWISTED and not (find_spec("wsproto") and find_spec("twisted.web.websocket")):
+        pytest.skip("WebSockets of twisted.web need a newer Twisted, and wsproto")
     server = own_server(app, engine)
-    with connect(f"ws://127.0.0.1:{server.port}/chat") as socket:
+    with connect(f"ws://127.0.0.1:{server.port}/chat") as chat:
         for text in ("a", "b" * 100_000):
-            socket.send(text)
-            assert socket.recv(timeout=20) == text
+            chat.send(text)
+            assert chat.recv(timeout=20) == text
         server.process.send_signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=20)
+            chat.recv(timeout=20)
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
     assert server.wait() == 0
     assert "cut off" not in server.log
 
 
+def test_tornados_fallback_to_wsgi_is_counted_and_its_end_too(own_server: Start) -> None:
+    server = own_server(TORNADO, "asyncio", "--limit-concurrency", "1", "--access-log", "-")
+    with server.connect() as client:
+        assert [client.ask("/wsgi").body for _ in range(3)] == [b"wsgi"] * 3
+    wait_until(lambda: server.out.count('"GET /wsgi HTTP/1.1" 200 ') == 3)
+
+
 # ---- many processes ----
+
+
+@one_each
+def test_who_makes_progress_is_not_stuck(app: str, engine: str, supervised: StartSupervised) -> None:
+    """A download and an upload that take longer than one request may wait."""
+    server = supervised(app, engine, 1, "--timeout", "0.6s")
+    with server.connect() as download, server.connect() as upload:
+        download.send(request_bytes("/drip"))
+        upload.send(request_bytes("/upload", "POST", "Content-Length: 11"))
+        download.read_until(b"\r\n\r\n")
+        for _ in range(10):  # with what is received
+            download.read_until(b"x")
+            upload.send(b"y")
+        upload.send(b"y")
+        assert json.loads(upload.response().body) == {"size": 11}
+    assert "stuck" not in server.log
+
+
+@one_each
+def test_who_is_stuck_is_cut_off_and_the_others_are_served(
+    app: str, engine: str, supervised: StartSupervised, tmp_path: Path
+) -> None:
+    server = supervised(app, engine, 1, "--timeout", "0.4s")
+    before = workers(server)
+    with server.connect() as client:
+        client.send(request_bytes(f"/wait?key=slow&gate={tmp_path}/never"))
+        with contextlib.suppress(ConnectionResetError):  # cut off, too
+            assert client.is_closed()
+    assert "GET /wait?key=slow" in server.log
+    assert "Traceback" not in server.log
+    assert server.ask("/").status == 200
+    assert workers(server) == before
+
+
+def test_a_handler_that_goes_on_without_its_client_is_counted(supervised: StartSupervised, tmp_path: Path) -> None:
+    server = supervised(AIOHTTP, "asyncio", 1)
+    gate = tmp_path / "gate"
+    with server.connect() as client:
+        client.send(request_bytes(f"/wait?key=slow&gate={gate}"))
+        wait_until(lambda: server.notes("slow"))
+
+    def figures() -> tuple[int, int]:
+        (worker,) = status(server)["workers"]
+        return worker["connections"], worker["running"]
+
+    wait_until(lambda: figures() == (0, 1))
+    gate.touch()
+    wait_until(lambda: figures() == (0, 0))
 
 
 @one_each

@@ -6,7 +6,6 @@ spawn: switch to an idle greenlet, or a new one. suspend: switch to the hub. res
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -78,10 +77,7 @@ class EventletEngine(Engine):
         hub.remove(watched)
 
     def _turn(self, fd: int) -> None:
-        try:
-            self.poller.turn(0)
-        except Exception:  # let through, it would make the hub watch the poller no more
-            self._hub.squelch_generic_exception(sys.exc_info())
+        self.poller.turn(0)
 
     def _keep_ticking(self, tick: Tick) -> None:
         # In the hub, as all that can spawn: a greenlet that switched to a task would not be switched back to.

@@ -19,9 +19,11 @@ from eitherway.config import Config
 from eitherway.http.forwarded import Origin
 from eitherway.interfaces.base import Colour, Loop
 from eitherway.interfaces.lifespan import refused
-from eitherway.interfaces.native import Fields, Guest, House, Line, Native, Visit, line_of
+from eitherway.interfaces.native import SWITCHED, Fields, Guest, House, Line, Native, Visit, line_of
 
 logger = logging.getLogger("eitherway.app")
+
+_LAST_MOMENTS = 0.2  # seconds that aiohttp waits for handlers before it cancels them, and as long behind that
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -34,30 +36,37 @@ class AiohttpInterface(Native):
     def __init__(self, application: Any, config: Config, house: House) -> None:
         super().__init__(application, config, house)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._options: dict[str, Any] = {
-            "access_log": None,  # ours is written
-            "keepalive_timeout": config.keep_alive_timeout,
-            "max_line_size": config.limit_request_line,
-            "max_field_size": config.limit_request_head,
-            "max_headers": config.limit_request_fields,
-        }
 
     async def startup(self, loop: Loop) -> None:
         self._loop = asyncio.get_running_loop()
+        config = self.config
         try:
             application = await self.application if inspect.isawaitable(self.application) else self.application
-            self._runner = web.AppRunner(application, shutdown_timeout=self.patience)
+            self._runner = web.AppRunner(
+                application,
+                shutdown_timeout=_LAST_MOMENTS,
+                access_log=None,  # ours is written
+                keepalive_timeout=config.keep_alive_timeout,
+                max_line_size=config.limit_request_line,
+                max_field_size=config.limit_request_head,
+                max_headers=config.limit_request_fields,
+            )
             await self._runner.setup()
         except Exception as error:
             raise refused("".join(traceback.format_exception(error))) from None
         assert self._runner.server is not None
         self._server = self._runner.server
+        self._options: dict[str, Any] = self._server._kwargs  # the application's handler_args among them
         self._handle: Handler = self._server.request_handler
         self._server.request_handler = self._begin
 
     async def shutdown(self) -> None:
+        """All requests are answered, or have had their time."""
+        patience = max(1.0, self.config.graceful_timeout)
         try:
-            await self._runner.cleanup()
+            await asyncio.wait_for(self._runner.cleanup(), patience + 2 * _LAST_MOMENTS)
+        except TimeoutError:
+            logger.error("the application's shutdown did not end within %g s", patience)
         except Exception as error:
             logger.error("the application's shutdown failed", exc_info=error)
 
@@ -65,29 +74,23 @@ class AiohttpInterface(Native):
 
     def _begin(self, request: Any) -> Awaitable[web.StreamResponse]:
         """Called in the place of the application's own handler, for every request."""
-        guest: Guest = request.protocol.guest
+        guest: Guest = request._protocol.guest
         house = self.house
         if not house.has_room():
             return _busy()
         visit = _Visit(guest, request)
-        guest.begin(visit)
-        said = house.origin(guest.client, request.raw_headers)
+        said = house.origin(guest.client, request._message.raw_headers)
         if said is not None:
             visit.client = said.client or visit.client
-            request = _as_said(request, said)
-        return self._last(request) if house.draining else self._handle(request)
-
-    async def _last(self, request: Any) -> web.StreamResponse:
-        response = await self._handle(request)
-        if not response.prepared:
-            response.force_close()
-        return response
+            _believe(request, said)
+        guest.begin(visit)
+        return self._handle(request)
 
     # -- connections ----------------------------------------------------------------------------------------
 
     def adopt(self, guest: Guest) -> None:
-        guest.handler = _Protocol(self._server, loop=self._loop, **self._options)
-        guest.handler.guest = guest
+        handler = guest.handler = _Protocol(self._server, loop=self._loop, **self._options)
+        handler.guest, handler.carrier = guest, None
         self._start(self._connect(guest))
 
     async def _connect(self, guest: Guest) -> None:
@@ -96,8 +99,9 @@ class AiohttpInterface(Native):
             return
         try:
             await self._loop.connect_accepted_socket(lambda: guest.handler, guest.socket)
-        except OSError:
-            guest.closed()  # the client has left already
+        except OSError:  # the client has left already
+            guest.socket.close()
+            guest.closed()
 
     def _start(self, call: Coroutine[Any, Any, Any]) -> None:
         task = self._loop.create_task(call)
@@ -110,32 +114,49 @@ class AiohttpInterface(Native):
         else:
             guest.handler.force_close()
 
+    def later(self, seconds: float, call: Callable[[], object]) -> object:
+        return self._loop.call_later(seconds, call)
+
+    def has_unsent(self, guest: Guest) -> bool:
+        return guest.handler.carrier is not None and guest.handler.carrier.get_write_buffer_size() > 0
+
     def cut(self, guest: Guest) -> None:
+        carrier = guest.handler.carrier
         guest.handler.force_close()
+        if carrier is not None:
+            carrier.abort()  # to be closed it would wait for a client that takes nothing
 
 
 class _Protocol(web.RequestHandler):
     """Serves one connection."""
 
-    __slots__ = ("guest",)
+    __slots__ = ("carrier", "guest")
     guest: Guest
+    carrier: Any  # the transport; aiohttp forgets its own where bytes may still have to be sent
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.carrier = transport
+        super().connection_made(transport)
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """An answer has been sent, as far as its client took it."""
         guest = self.guest
-        visit = guest.visit
-        if visit is None:  # what came is no HTTP: none was begun
+        visit: Any = guest.visit
+        if visit is not None:
+            visit.status = response.status
+            guest.end(visit)
+        else:  # it was not begun: there are too many, or what came is no HTTP
             visit = _Visit(guest, request)
-            guest.begin(visit)
-        visit.status = response.status
-        visit.bytes_sent = response.body_length
-        guest.end(visit)
+            visit.status = response.status
+            guest.refuse(visit)
 
     def set_parser(self, *parser: Any, **options: Any) -> None:
         """The connection speaks WebSocket from now on."""
         super().set_parser(*parser, **options)
-        if self.guest.visit is not None:
-            self.guest.switch(self.guest.visit, self._part)
+        visit: Any = self.guest.visit
+        if visit is not None:
+            visit.status = SWITCHED
+            self.guest.switch(self._part)
 
     def _part(self, code: int) -> None:
         """Close it: by a frame of ours between two of aiohttp's, which hears of it from the client's answer."""
@@ -143,12 +164,22 @@ class _Protocol(web.RequestHandler):
             self.transport.write(b"\x88\x02" + code.to_bytes(2, "big"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        guest = self.guest
+        visit = guest.visit
+        task = visit.task if visit is not None else None
         super().connection_lost(exc)
-        self.guest.closed()
+        guest.closed(runs_on=task is not None)
+        if visit is not None and task is not None:  # a handler that is cancelled does not tell of its end
+            task.add_done_callback(lambda _: guest.end(visit))
 
 
 class _Visit(Visit):
-    __slots__ = ()
+    __slots__ = ("status",)
+    status: int
+
+    def __init__(self, guest: Guest, request: Any) -> None:
+        super().__init__(guest, request)
+        self.status = 0
 
     @property
     def line(self) -> Line:
@@ -160,18 +191,37 @@ class _Visit(Visit):
         return Fields.of(self.request.raw_headers)
 
     @property
+    def bytes_sent(self) -> int:
+        sent: int = self.request.writer.output_size
+        return sent
+
+    @property
+    def read_waiter(self) -> Any:
+        return getattr(self.request.content, "_waiter", None)
+
+    @property
+    def write_waiter(self) -> Any:
+        return getattr(self.guest.handler, "_drain_waiter", None)
+
+    @property
     def task(self) -> Any:
         return self.request.task
 
+    def say_last(self) -> None:
+        """aiohttp looks at it when it writes a head."""
+        request = self.request
+        request._message = request._message._replace(should_close=True)
 
-def _as_said(request: Any, said: Origin) -> Any:
-    """The request as the client sent it to the proxy."""
-    changes: dict[str, Any] = {"scheme": said.scheme}
+
+def _believe(request: Any, said: Origin) -> None:
+    """Make it the request that the client sent to the proxy; a clone would not be what aiohttp goes on with."""
+    known: dict[str, Any] = request._cache
+    known["scheme"] = said.scheme or request.scheme
     if said.client is not None:
-        changes["remote"] = said.client[0]
+        known["remote"] = said.client[0]
     if said.host is not None:
-        changes["host"] = said.host.decode("latin-1")
-    return request.clone(**{name: value for name, value in changes.items() if value is not None})
+        known["host"] = said.host.decode("latin-1")
+    known.pop("url", None)  # made anew of these
 
 
 async def _busy() -> web.StreamResponse:

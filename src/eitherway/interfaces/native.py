@@ -9,7 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from socket import MSG_DONTWAIT, MSG_PEEK
 from socket import socket as Socket  # noqa: N812
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from eitherway.config import Config
@@ -18,7 +20,8 @@ from eitherway.http.forwarded import Origin
 from eitherway.http.sessions import Sessions
 from eitherway.interfaces.base import Colour, Loop
 
-_SWITCHED = 101
+SWITCHED = 101
+_ARRIVED = 0.05  # seconds until a request that has arrived is begun: it may be anywhere within the framework
 
 
 class House(Protocol):
@@ -26,6 +29,7 @@ class House(Protocol):
 
     connections: set[Any]
     sessions: Sessions
+    access_log: Any
     draining: bool
     closing: bool
 
@@ -50,11 +54,20 @@ def line_of(method: str, uri: str, http_11: bool) -> Line:
     return Line(method, uri, http_11)
 
 
-class Visit:
-    """One request that the application's own server answers, as an exchange for all who watch."""
+class Unread(NamedTuple):
+    """The rest of a request's body."""
 
-    __slots__ = ("bytes_sent", "client", "guest", "keep_alive", "request", "started_at", "status")
-    read_waiter = write_waiter = None
+    complete: bool = False
+
+
+class Visit(ABC):
+    """One request that the application's own server answers, as an exchange for all who watch.
+
+    What they ask for is looked up when they ask: most requests are over before anybody has.
+    """
+
+    __slots__ = ("client", "guest", "request", "started_at")
+    body = Unread()  # as long as there is a `read_waiter`
     begun = True  # for all that is known here
     started_at: float
 
@@ -62,17 +75,47 @@ class Visit:
         self.guest = guest
         self.client = guest.client
         self.request = request  # as that server knows it
-        self.status = 0
-        self.bytes_sent = 0
-        self.keep_alive = True  # else the answer is to be the connection's last
 
     @property
-    def line(self) -> Line:
-        raise NotImplementedError
+    @abstractmethod
+    def line(self) -> Line: ...
 
     @property
-    def fields(self) -> Fields:
-        raise NotImplementedError
+    @abstractmethod
+    def fields(self) -> Fields: ...
+
+    @property
+    @abstractmethod
+    def status(self) -> int:
+        """What it is answered with; 0 as long as that is not known."""
+
+    @property
+    @abstractmethod
+    def bytes_sent(self) -> int:
+        """How much of the answer there has been so far."""
+
+    @abstractmethod
+    def say_last(self) -> None:
+        """Have the answer tell, if it still can, that it is the connection's last."""
+
+    @property
+    def keep_alive(self) -> bool:
+        return not self.guest.native.house.draining
+
+    @keep_alive.setter
+    def keep_alive(self, value: bool) -> None:
+        if not value:
+            self.say_last()
+
+    @property
+    def read_waiter(self) -> Any:
+        """Whether bytes of the client are waited for, where that can be known."""
+        return None
+
+    @property
+    def write_waiter(self) -> Any:
+        """Whether it is waited for that the client takes what was sent, where that can be known."""
+        return None
 
     @property
     def task(self) -> Any:
@@ -81,10 +124,18 @@ class Visit:
 
     @property
     def switched(self) -> bool:
-        return self.status == _SWITCHED
+        return self.status == SWITCHED
+
+    @property
+    def channel(self) -> Visit:
+        return self
 
     def fail(self, status: int, reason: str) -> None:
         """It takes too long: all that can be done from here is to close its connection."""
+        self.guest.close()
+
+    def shut(self, last_words: bytes) -> None:
+        """As `fail`, of a channel."""
         self.guest.close()
 
 
@@ -117,7 +168,7 @@ class Farewell:
 class Guest:
     """One accepted connection, in the hands of the application's server. It carries one request at a time."""
 
-    __slots__ = ("_farewell", "_native", "client", "deadline", "handler", "is_closed", "requests", "socket", "visit")
+    __slots__ = ("_farewell", "client", "deadline", "handler", "is_closed", "native", "requests", "socket", "visit")
 
     def __init__(self, native: Native, sock: Socket, client: Address | None) -> None:
         self.socket = sock
@@ -127,7 +178,7 @@ class Guest:
         self.visit: Visit | None = None  # the request that is being answered
         self.handler: Any = None  # what serves the connection there
         self.is_closed = False
-        self._native = native
+        self.native = native
         self._farewell: Farewell | None = None
         native.house.connections.add(self)
 
@@ -137,36 +188,61 @@ class Guest:
 
     @property
     def busy(self) -> bool:
-        return self.visit is not None
+        return self.visit is not None or (not self.is_closed and self.native.has_unsent(self))
 
     def begin(self, visit: Visit) -> None:
-        """A request is to be answered."""
-        house = self._native.house
+        """A request is to be answered. The one before it has been: some frameworks tell of that only now, or never."""
+        if self.visit is not None:
+            self.end(self.visit)
         self.requests += 1
         self.visit = visit
-        visit.keep_alive = not house.draining
+        house = self.native.house
         house.begin(visit)
+        if house.draining:
+            visit.say_last()
 
     def end(self, visit: Visit) -> None:
         """Its answer is complete, or given up. A second time changes nothing."""
         if visit is self.visit:
-            house = self._native.house
+            house = self.native.house
             self.visit = None
-            house.answered(visit)
+            if house.access_log is not None:
+                house.answered(visit)
             house.ended(visit)
             if house.closing and not self.is_closed:
-                self._native.leave(self, answered=True)
+                self.native.leave(self, answered=True)
 
-    def switch(self, visit: Visit, close: Callable[[int], object]) -> None:
+    def refuse(self, visit: Visit) -> None:
+        """It has been answered without being run."""
+        house = self.native.house
+        if house.access_log is not None:
+            visit.started_at = monotonic()
+            house.answered(visit)
+
+    def switch(self, close: Callable[[int], object]) -> None:
         """It has become a WebSocket, which `close` closes with a code."""
-        visit.status = _SWITCHED
-        self._farewell = Farewell(close)
-        self._native.house.sessions.add(self._farewell)
+        if self._farewell is None and not self.is_closed:
+            self._farewell = Farewell(close)
+            self.native.house.sessions.add(self._farewell)
 
     def drain(self) -> None:
-        """The worker stops: an idle connection is closed, others behind their answer."""
-        if not self.is_closed and self.visit is None:
-            self._native.leave(self, answered=False)
+        """The worker stops: close when idle, unless a request has arrived by now, or none was asked yet."""
+        if self.visit is None and self.requests:
+            self.native.later(_ARRIVED, self._leave_idle)
+
+    def _leave_idle(self) -> None:
+        if self.is_closed or self.visit is not None:
+            return
+        if self._has_received():
+            self.native.later(_ARRIVED, self._leave_idle)
+        else:
+            self.native.leave(self, answered=False)
+
+    def _has_received(self) -> bool:
+        try:
+            return bool(self.socket.recv(1, MSG_PEEK | MSG_DONTWAIT))
+        except OSError:
+            return False
 
     def on_deadline(self) -> None:
         """There is none."""
@@ -177,17 +253,17 @@ class Guest:
     def close(self) -> None:
         """Cut it off."""
         if not self.is_closed:
-            self._native.cut(self)
+            self.native.cut(self)
             self.closed()
 
-    def closed(self) -> None:
-        """It has been closed, by whom ever."""
+    def closed(self, *, runs_on: bool = False) -> None:
+        """It has been closed, by whom ever. Its request ends with it, unless the application still `runs_on`."""
         if not self.is_closed:
             self.is_closed = True
-            house = self._native.house
+            house = self.native.house
             if self._farewell is not None:
                 house.sessions.discard(self._farewell)
-            if self.visit is not None:
+            if self.visit is not None and not runs_on:
                 self.end(self.visit)
             house.closed(self)
 
@@ -203,14 +279,13 @@ class Native(ABC):
         self.config = config
         self.house = house
 
-    @property
-    def patience(self) -> float:
-        """Seconds that the application's own shutdown gets."""
-        return max(1.0, self.config.graceful_timeout)
-
     def connected(self, service: object, sock: Socket, client: Address | None, server: Address | None) -> Guest:
         guest = Guest(self, sock, client)
-        self.adopt(guest)
+        try:
+            self.adopt(guest)
+        except OSError:  # the client has left already
+            sock.close()
+            guest.closed()
         return guest
 
     def __call__(self, exchange: Exchange) -> Any:
@@ -219,6 +294,14 @@ class Native(ABC):
     @abstractmethod
     def adopt(self, guest: Guest) -> None:
         """Have the application's server serve a connection; `guest.closed()` when it is closed."""
+
+    @abstractmethod
+    def later(self, seconds: float, call: Callable[[], object]) -> object:
+        """Have the loop make a call."""
+
+    @abstractmethod
+    def has_unsent(self, guest: Guest) -> bool:
+        """Whether a part of the last answer has not yet been given to the kernel."""
 
     @abstractmethod
     def leave(self, guest: Guest, *, answered: bool) -> None:

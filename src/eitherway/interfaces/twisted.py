@@ -6,6 +6,7 @@ The reactor adopts each socket for the site; the site's request class, extended,
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -17,7 +18,7 @@ from eitherway.config import Config
 from eitherway.http.exchange import Address
 from eitherway.http.h1 import FORWARDED as PROXIES
 from eitherway.interfaces.base import Colour, Loop
-from eitherway.interfaces.native import Fields, Guest, House, Line, Native, Visit, line_of
+from eitherway.interfaces.native import SWITCHED, Fields, Guest, House, Line, Native, Visit, line_of
 
 reactor: Any = installed
 
@@ -52,16 +53,30 @@ class TwistedInterface(Native):
         reactor.adoptStreamConnection(sock.fileno(), sock.family, _Channels(self, guest))
         sock.close()  # the reactor has a descriptor of its own
 
-    def carried_by(self, guest: Guest, transport: object) -> None:
+    def carried_by(self, guest: Guest, transport: Any) -> None:
+        """Called when the connection is made. What becomes of its protocol is the application's business."""
+        lose = transport.connectionLost
+
+        def lost(*reason: Any) -> None:
+            lose(*reason)
+            self._guests.pop(transport, None)
+            guest.closed()
+
+        transport.connectionLost = lost
         guest.handler = transport
+        guest.socket = transport.getHandle()
         self._guests[transport] = guest
 
-    def lost(self, guest: Guest) -> None:
-        self._guests.pop(guest.handler, None)
-        guest.closed()
+    def later(self, seconds: float, call: Callable[[], object]) -> object:
+        return reactor.callLater(seconds, call)
+
+    def has_unsent(self, guest: Guest) -> bool:
+        return bool(guest.handler.disconnecting)  # it is closed as soon as all is sent
 
     def leave(self, guest: Guest, *, answered: bool) -> None:
-        guest.handler.loseConnection()
+        transport = guest.handler
+        transport.unregisterProducer()  # the channel is one: paused, it would keep the connection open
+        transport.loseConnection()
 
     def cut(self, guest: Guest) -> None:
         guest.handler.abortConnection()
@@ -78,18 +93,40 @@ class _Channels(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: N802
         protocol = self._native.site.buildProtocol(addr)
-        make_connection, connection_lost = protocol.makeConnection, protocol.connectionLost
+        if protocol is None:  # the site does not want it
+            self._guest.closed()
+            return None
+        make_connection = protocol.makeConnection
 
         def made(transport: Any) -> None:
             self._native.carried_by(self._guest, transport)
             make_connection(transport)
 
-        def lost(*reason: Any) -> None:
-            connection_lost(*reason)
-            self._native.lost(self._guest)
-
-        protocol.makeConnection, protocol.connectionLost = made, lost
+        protocol.makeConnection = made
+        _tell_of_websockets(getattr(protocol, "_channel", protocol), self._guest)
         return protocol
+
+
+def _tell_of_websockets(channel: Any, guest: Guest) -> None:
+    """Have a channel tell when it turns into one of twisted.web's own WebSockets."""
+    upgrade = getattr(channel, "_protocolUpgradeForWebsockets", None)
+    if upgrade is None:
+        return
+
+    def upgraded(wire: Any) -> None:
+        upgrade(wire)
+        visit: Any = guest.visit
+        visit.upgraded = True
+
+        def part(code: int) -> None:
+            try:
+                wire.loseConnection(code)
+            except Exception:  # of wsproto: it is closing already
+                guest.handler.loseConnection()
+
+        guest.switch(part)
+
+    channel._protocolUpgradeForWebsockets = upgraded
 
 
 def _counting(factory: Any, native: TwistedInterface) -> Any:
@@ -99,37 +136,38 @@ def _counting(factory: Any, native: TwistedInterface) -> Any:
         _visit: Visit | None = None
 
         def process(self) -> None:
+            visit = _Visit(native.guest_of(self), self)
             if not native.house.has_room():
                 self.setResponseCode(503)
                 self.setHeader(b"retry-after", b"1")
                 self.write(b"the server is busy; try again\n")
                 self.finish()
+                visit.guest.refuse(visit)
                 return
-            self._visit = _begin(native, self)
-            if not self._visit.keep_alive:
-                self.setHeader(b"connection", b"close")
+            _believe_proxy(native, visit)
+            self._visit = visit
+            visit.guest.begin(visit)
             super().process()
 
         def finish(self) -> None:
             super().finish()
-            self._end()
+            if self._visit is not None:
+                self._visit.guest.end(self._visit)
 
         def connectionLost(self, reason: object) -> None:  # noqa: N802
             super().connectionLost(reason)
-            self._end()
-
-        def _end(self) -> None:
-            visit = self._visit
-            if visit is not None:
-                visit.status = self.code
-                visit.bytes_sent = self.sentLength
-                visit.guest.end(visit)
+            if self._visit is not None:
+                self._visit.guest.end(self._visit)
 
     return CountedRequest
 
 
 class _Visit(Visit):
-    __slots__ = ()
+    __slots__ = ("upgraded",)
+
+    def __init__(self, guest: Guest, request: Any) -> None:
+        super().__init__(guest, request)
+        self.upgraded = False
 
     @property
     def line(self) -> Line:
@@ -141,20 +179,37 @@ class _Visit(Visit):
     def fields(self) -> Fields:
         return Fields.of(_fields(self.request))
 
+    @property
+    def status(self) -> int:
+        request = self.request
+        if self.upgraded or getattr(request, "channel", request).transport is None:  # as Autobahn's resource leaves it
+            return SWITCHED
+        return request.code if request.startedWriting else 0
+
+    @property
+    def bytes_sent(self) -> int:
+        sent: int = self.request.sentLength
+        return sent
+
+    def say_last(self) -> None:
+        request = self.request
+        if not request.startedWriting:
+            request.setHeader(b"connection", b"close")
+            request.channel.persistent = False
+
 
 def _fields(request: Any) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values]
 
 
-def _begin(native: TwistedInterface, request: Any) -> Visit:
-    guest = native.guest_of(request)
-    visit = _Visit(guest, request)
-    guest.begin(visit)
+def _believe_proxy(native: TwistedInterface, visit: _Visit) -> None:
+    """Take client, scheme and host from what a trusted proxy says of them."""
+    request = visit.request
     if not any(map(request.requestHeaders.hasHeader, PROXIES)):
-        return visit
-    said = native.house.origin(guest.client, _fields(request))
+        return
+    said = native.house.origin(visit.client, _fields(request))
     if said is None:
-        return visit
+        return
     if said.client is not None:
         visit.client = said.client
         request.client = _address(said.client)
@@ -163,7 +218,6 @@ def _begin(native: TwistedInterface, request: Any) -> Visit:
         match = _HOST.fullmatch(said.host or request.getRequestHostname())
         host, port = match.groups() if match else (b"", b"")
         request.setHost(host, int(port or (443 if is_secure else 80)), is_secure)
-    return visit
 
 
 def _address(client: Address) -> Any:

@@ -6,6 +6,7 @@ owns a socket reads and writes it until it would block; the poller only says tha
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,8 @@ UNIX_STREAM = STREAM & ~EPOLLOUT
 _BATCH = 256
 
 Handler = Callable[[int], None]
+
+logger = logging.getLogger("eitherway.server")
 
 
 class Poller:
@@ -74,7 +77,10 @@ class Poller:
         for fd, bits in events:
             handler = handlers.get(fd)
             if handler is not None and fd not in gone:
-                handler(bits)
+                try:
+                    handler(bits)
+                except Exception:  # the others' events come once; and some loops would watch us no more
+                    logger.exception("an error in the server itself, with a socket")
         if self._posted:
             self._run_posted()
 
@@ -93,7 +99,10 @@ class Poller:
     def _run_posted(self) -> None:
         # Only what is there now: callbacks that post again must not keep sockets waiting.
         for _ in range(len(self._posted)):
-            self._posted.popleft()()
+            try:
+                self._posted.popleft()()
+            except Exception:
+                logger.exception("an error in the server itself")
 
     def close(self) -> None:
         os.close(self._eventfd)
