@@ -123,6 +123,18 @@ def break_off(exchange: Exchange) -> None:
         pass  # nobody is left to be told
 
 
+def outlive_exits(run: Callable[[], object], is_over: Callable[[], bool] = lambda: False) -> None:
+    """Run a loop on when a task that a request has left behind calls sys.exit(), which loops let through."""
+    while True:
+        try:
+            run()
+            return
+        except SystemExit as error:
+            if is_over():
+                raise
+            logger.error("SystemExit in a task of the application; the server goes on", exc_info=error)
+
+
 def split_root(path: str, root: str) -> str:
     """`path` without the root path that a proxy may have left on it."""
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):

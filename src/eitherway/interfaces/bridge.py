@@ -13,7 +13,7 @@ from typing import Any
 
 from eitherway.http.channel import Parkable
 from eitherway.http.exchange import Exchange
-from eitherway.interfaces.base import Interface
+from eitherway.interfaces.base import Interface, outlive_exits
 
 
 def suspend_thread(parked: Parkable, direction: int) -> None:
@@ -168,7 +168,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     """The life of one thread: its loop, and at the end whatever was left in it."""
     keep_tasks(loop)
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    outlive_exits(loop.run_forever)
     end_loop(loop)
 
 
