@@ -45,6 +45,9 @@ class Loop(Protocol):
 
     cancelled: type[BaseException]  # what a task raises that is cancelled
 
+    def is_cancelled(self) -> bool:
+        """Whether it is the task that asks which is cancelled, and not another that it waited for."""
+
     def start(self, call: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Run a coroutine function in a task beside the one that asks for it."""
 

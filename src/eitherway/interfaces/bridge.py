@@ -57,6 +57,10 @@ class AsyncioLoop:
 
     cancelled: type[BaseException] = asyncio.CancelledError
 
+    def is_cancelled(self) -> bool:
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+
     def start(self, call: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         asyncio.get_running_loop().create_task(call(), name=name)  # which `keep_tasks` keeps
 
