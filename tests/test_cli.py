@@ -253,6 +253,18 @@ def test_run_raises_what_cannot_start(server: FakeServer) -> None:
         eitherway.run("shop:app")
 
 
+def test_run_needs_the_main_thread() -> None:
+    code = """import eitherway, threading
+def run():
+    try:
+        eitherway.run("shop:app", bind=["127.0.0.1:0"])
+    except Exception as error:
+        print(error)
+threading.Thread(target=run).start()
+"""
+    assert "main thread only" in python("-c", code).stdout
+
+
 def test_importing_the_package_imports_none_of_its_modules() -> None:
     code = "import sys, eitherway; print([m for m in sys.modules if m.startswith('eitherway.') or m == 'click'])"
     assert python("-c", code).stdout.strip() == "[]"

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812
+from threading import current_thread, main_thread
 
 from eitherway.config import Config, Settings, parse_bind
-from eitherway.errors import ConfigError
+from eitherway.errors import ConfigError, StartError
 from eitherway.net.inherited import adopt, passed_sockets
 from eitherway.net.listener import close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
@@ -19,6 +20,8 @@ from eitherway.worker import Worker, configure_logging
 
 def serve(settings: Settings, application: object = None) -> int:
     """Serve what `settings` say (or the `application` given) until a signal; the exit code. Raises StartError."""
+    if current_thread() is not main_thread():
+        raise StartError("a server takes signals, which Python gives to the main thread only; run it there")
     config = _with_access_log(settings.config)
     configure_logging(config.log_level)
     _raise_file_limit(config.limit_connections)

@@ -12,6 +12,7 @@ import sys
 from _thread import start_new_thread
 from collections.abc import Callable
 from socket import socket as Socket  # noqa: N812
+from threading import main_thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -138,14 +139,17 @@ class Worker:
         """In a thread of its own: end the process all the same where the application blocks what would end it."""
         patience = self._config.graceful_timeout
         sleep(patience + _LAST_WORDS)
-        if self._stopped:  # but for the application's shutdown, and for threads
+        if self._stopped and not self._ended:  # the application's shutdown has time of its own
             sleep(max(1.0, patience) + _LAST_WORDS)
-        if self._ended:
-            return
+        if self._ended and main_thread().is_alive():
+            return  # the program goes on behind us
         start_new_thread(_exit_soon, ())  # though the log may be blocked, too
-        for exchange in () if self._stopped else list(self._service.running):
-            logger.warning("cut off after %g s of stopping: %s %s", patience, exchange.line.method, exchange.line.uri)
-        logger.warning("the application blocks the process, which ends without it")
+        if not self._stopped:
+            for exchange in list(self._service.running):
+                line = exchange.line
+                logger.warning("cut off after %g s of stopping: %s %s", patience, line.method, line.uri)
+        what = "threads that are not daemons" if self._ended else "what the application does"
+        logger.warning("%s would keep the process from its end; it ends without", what)
         for sock in self._sockets:
             close_socket(sock)
         os._exit(0)

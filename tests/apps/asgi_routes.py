@@ -7,6 +7,7 @@ import contextvars
 import gc
 import hashlib
 import json
+import sys
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -364,6 +365,17 @@ async def leaves_a_task(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"left")
 
 
+async def leaves_an_exit(scope: Scope, receive: Receive, send: Send) -> None:
+    """A task and a callback that call sys.exit(), behind the request."""
+
+    async def exit_in_a_task() -> None:
+        sys.exit(3)
+
+    asyncio.create_task(exit_in_a_task())  # noqa: RUF006 - left behind
+    asyncio.get_running_loop().call_later(0.01, sys.exit, 4)
+    await answer(send, b"left")
+
+
 async def is_held_weakly(scope: Scope, receive: Receive, send: Send) -> None:
     await waits_weakly(query(scope)["key"])
     await answer(send, b"went on")
@@ -413,6 +425,7 @@ ROUTES = {
     "/debug": debug,
     "/context": context,
     "/leaves-a-task": leaves_a_task,
+    "/leaves-an-exit": leaves_an_exit,
     "/is-held-weakly": is_held_weakly,
     "/resolves": resolves,
     "/goes-on-behind": goes_on_behind,

@@ -219,6 +219,12 @@ def patched() -> dict[str, str]:
     return {each.__name__: each.__module__.partition(".")[0] for each in waiting}
 
 
+@flask.get("/leaves-an-exit")
+def leaves_an_exit() -> str:
+    green.spawn(sys.exit, 3)
+    return "left"
+
+
 @flask.get("/order/<key>")
 def order(key: str) -> str:
     note(key, f"begins {request.args['number']}")

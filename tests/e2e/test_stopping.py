@@ -180,14 +180,20 @@ def test_sync_cuts_off_what_waits_for_its_client(own_server: Start) -> None:
 def test_an_application_that_blocks_all_does_not_hold_up_the_end(own_server: Start, gate: Path, tmp_path: Path) -> None:
     """Where its thread, or the loop, is the only one, nobody is left who could stop in time."""
     path = tmp_path / "socket"
-    wsgi = own_server(WSGI, "sync", "--graceful-timeout", "0.1", "--bind", f"unix:{path}")
-    asgi = own_server(ASGI, "asyncio", "--graceful-timeout", "0.1")
+    (tmp_path / "threaded.py").write_text(
+        "import threading\nfrom wsgi_routes import app\nthreading.Thread(target=threading.Event().wait).start()\n"
+    )
+    options = ("--graceful-timeout", "0.1", "--pythonpath", str(tmp_path))
+    wsgi = own_server(WSGI, "sync", "--bind", f"unix:{path}", *options)
+    asgi = own_server(ASGI, "asyncio", *options)
+    threaded = own_server("threaded:app", "threads", *options)
     with hold(wsgi, gate), hold(asgi, gate, route="blocked"):
-        for server in (wsgi, asgi):
+        for server in (wsgi, asgi, threaded):
             server.process.terminate()
-        assert (wsgi.wait(), asgi.wait()) == (0, 0)
+        assert (wsgi.wait(), asgi.wait(), threaded.wait()) == (0, 0, 0)
     assert "cut off after 0.1 s of stopping: GET /held?key=key" in wsgi.log
     assert "cut off after 0.1 s of stopping: GET /blocked?key=key" in asgi.log
+    assert "threads that are not daemons" in threaded.log
     assert not path.exists()
 
 

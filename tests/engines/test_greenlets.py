@@ -62,6 +62,15 @@ def test_the_application_is_imported_patched(server: Server, engine: str) -> Non
     assert "(monkey-patched)" in server.log
 
 
+def test_a_greenlet_left_behind_does_not_end_the_server(shared_server: Start) -> None:
+    server = shared_server(APP, "gevent")
+    for _ in range(2):
+        start = len(server.log)
+        assert server.ask("/leaves-an-exit").body == b"left"
+        wait_until(lambda start=start: "SystemExit: 3" in server.log[start:])
+    assert server.ask("/patched").status == 200
+
+
 @pytest.mark.parametrize("how", ["held", "green-sleep"])
 def test_200_sleeping_flask_requests_run_at_once_on_one_thread(server: Server, key: str, how: str, gate: Path) -> None:
     with crowd(server, CROWD) as clients:

@@ -322,8 +322,7 @@ def test_a_failing_application_gets_its_client_a_500(server: Server, target: str
             assert response.status == 500
             assert "x-evil" not in response.headers
             assert goes_on(client)
-        if "Cancelled" not in target:
-            wait_logged(server, start, f"GET {target}")
+        wait_logged(server, start, f"GET {target}")
 
 
 def test_a_response_broken_off_is_visibly_broken(server: Server) -> None:
@@ -559,6 +558,16 @@ def test_a_task_left_behind_is_not_lost_to_the_garbage_collector(engine: str, sh
     wait_until(lambda: server.notes(key) == ["waits"])
     assert server.ask(f"/resolves?key={key}").body == b"resolved"
     wait_until(lambda: server.notes(key) == ["waits", "went on"])
+
+
+@pytest.mark.parametrize("engine", ["sync", "threads", "asyncio", "uvloop"])
+def test_a_task_left_behind_does_not_end_the_server(engine: str, shared_server: Start) -> None:
+    server = shared_server(APP, engine)
+    for _ in range(10):  # more than there are threads
+        start = len(server.log)
+        assert server.ask("/leaves-an-exit").body == b"left"
+        wait_logged(server, start, "SystemExit: 3", "SystemExit: 4")
+    assert server.ask("/hello").body == b"hello"
 
 
 @pytest.mark.parametrize("engine", [name for name in ASYNCIO_ENGINES if name != "sync"])

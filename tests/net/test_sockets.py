@@ -59,6 +59,22 @@ def test_a_unix_socket(tmp_path: Path) -> None:
         assert path.exists()
 
 
+def test_a_unix_socket_of_a_server_that_is_too_busy_to_accept_is_not_stale(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    with open_socket(parse_bind(f"unix:{path}"), 0), socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(str(path))  # the only one that the backlog takes
+        with pytest.raises(BindError, match="another process listens there"):
+            open_socket(parse_bind(f"unix:{path}"), 10)
+    assert path.exists()
+
+
+def test_every_interface_of_ipv6_is_every_one_of_ipv4_too() -> None:
+    with open_socket(parse_bind(":0"), 10) as sock:
+        with pytest.raises(BindError, match="takes IPv4 too") as info:
+            open_socket(parse_bind(f"[::]:{sock.getsockname()[1]}"), 10).close()
+        assert "leave out" in str(info.value)
+
+
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")

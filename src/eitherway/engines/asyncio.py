@@ -16,7 +16,7 @@ from eitherway.config import Config
 from eitherway.engines.base import Engine, Parkable, Tick, Ticker
 from eitherway.engines.beside import ThreadsBeside
 from eitherway.http.exchange import Exchange
-from eitherway.interfaces.base import Interface
+from eitherway.interfaces.base import Interface, outlive_exits
 from eitherway.interfaces.loops import AsyncioLoop, LoopThreads, end_loop, keep_tasks, settle, time_out_task
 from eitherway.net.poller import Poller
 
@@ -65,7 +65,8 @@ class AsyncioEngine(Engine):
 
     def _turn(self, serving: Coroutine[Any, Any, None]) -> None:
         """Have the loop run until `serving` has ended."""
-        self._loop.run_until_complete(serving)
+        task = self._loop.create_task(serving)
+        outlive_exits(partial(self._loop.run_until_complete, task), task.done)
 
     async def _serve(self, interface: Interface, started: Callable[[], None], tick: Tick) -> None:
         loop = self._loop

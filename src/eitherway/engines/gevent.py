@@ -17,7 +17,7 @@ from greenlet import getcurrent, greenlet
 from eitherway.config import Config
 from eitherway.engines.base import Engine, Parkable, Tick
 from eitherway.http.exchange import Exchange
-from eitherway.interfaces.base import Interface
+from eitherway.interfaces.base import Interface, outlive_exits
 from eitherway.net.poller import Poller
 
 _KEPT = 1024  # idle greenlets; a crowd's are given back to the system
@@ -74,7 +74,7 @@ class GeventEngine(Engine):
         watcher.start(self.poller.turn, 0)
         self._keep_ticking(tick)
         started()
-        self._stopped.wait()
+        outlive_exits(self._stopped.wait)
         self._timer.stop()
         watcher.stop()
 

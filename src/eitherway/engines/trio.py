@@ -128,6 +128,9 @@ class TrioLoop:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
 
+    def is_cancelled(self) -> bool:
+        return True  # from another it comes as another exception
+
     def start(self, call: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         self._nursery.start_soon(call, name=name)
 

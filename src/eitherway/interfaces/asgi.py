@@ -70,10 +70,10 @@ class ASGIInterface:
                 if not exchange.disconnected and exchange.refusal is None:
                     logger.error("%s: the application returned without completing its response", describe(exchange))
                 break_off(exchange)
-        except self._loop.cancelled:
-            break_off(exchange)
-            raise
         except BaseException as error:  # SystemExit too: one request must not end the server
+            if isinstance(error, self._loop.cancelled) and self._loop.is_cancelled():
+                break_off(exchange)
+                raise
             report(exchange, error)
         finally:
             self._ended(exchange)

@@ -45,6 +45,9 @@ class Loop(Protocol):
 
     cancelled: type[BaseException]  # what a task raises that is cancelled
 
+    def is_cancelled(self) -> bool:
+        """Whether it is the task that asks which is cancelled, and not another that it waited for."""
+
     def start(self, call: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Run a coroutine function in a task beside the one that asks for it."""
 
@@ -121,6 +124,18 @@ def break_off(exchange: Exchange) -> None:
             exchange.fail(500, "the application failed")
     except ClientGone:
         pass  # nobody is left to be told
+
+
+def outlive_exits(run: Callable[[], object], is_over: Callable[[], bool] = lambda: False) -> None:
+    """Run a loop on when a task that a request has left behind calls sys.exit(), which loops let through."""
+    while True:
+        try:
+            run()
+            return
+        except SystemExit as error:
+            if is_over():
+                raise
+            logger.error("SystemExit in a task of the application; the server goes on", exc_info=error)
 
 
 def split_root(path: str, root: str) -> str:

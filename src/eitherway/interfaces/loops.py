@@ -14,7 +14,7 @@ from typing import Any
 
 from eitherway.http.channel import Parkable
 from eitherway.http.exchange import Exchange
-from eitherway.interfaces.base import Interface
+from eitherway.interfaces.base import Interface, outlive_exits
 from eitherway.interfaces.bridge import join_threads
 
 
@@ -43,6 +43,10 @@ class AsyncioLoop:
     """What an async interface needs, on the asyncio loop that runs."""
 
     cancelled: type[BaseException] = asyncio.CancelledError
+
+    def is_cancelled(self) -> bool:
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
 
     def start(self, call: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         asyncio.get_running_loop().create_task(call(), name=name)  # which `keep_tasks` keeps
@@ -126,7 +130,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     """The life of one thread: its loop, and at the end whatever was left in it."""
     keep_tasks(loop)
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    outlive_exits(loop.run_forever)
     end_loop(loop)
 
 

@@ -71,10 +71,13 @@ def _clear_stale(path: str) -> None:
     except FileNotFoundError:
         return
     probe = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
+    probe.setblocking(False)
     try:
         probe.connect(path)
-    except OSError:
+    except ConnectionRefusedError:
         Path(path).unlink()
+    except BlockingIOError:  # so many wait there already
+        raise OSError(errno.EADDRINUSE, "another server listens there") from None
     else:
         raise OSError(errno.EADDRINUSE, "another server listens there")
     finally:
@@ -88,6 +91,8 @@ def _explain(bind: Bind, error: OSError) -> str:
         errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
         errno.ENOENT: "the directory does not exist",
     }.get(error.errno or 0, error.strerror or str(error))
+    if error.errno == errno.EADDRINUSE and bind.host == "::":
+        advice = "another socket has that port; [::] takes IPv4 too, so leave out a --bind for that, or stop the other"
     return f"cannot listen on {bind}: {advice}"
 
 
