@@ -22,7 +22,7 @@ from eitherway.lab.report.figures import cast
 from eitherway.lab.results import Verdict
 from eitherway.lab.terminal import plain, print_comparison
 
-MOST_BYTES = 550_000
+MOST_BYTES = 500_000
 STYLES = (files("eitherway.lab.report") / "page.css").read_text()
 
 
@@ -137,7 +137,7 @@ def test_colours_can_be_read(theme: int) -> None:
 def test_every_engine_has_its_colour_marker_and_sentence() -> None:
     found = cast(comparisons.every_engine())
     assert [each.configuration.engine for each in found] == list(MODELS)
-    assert sorted(each.slot for each in found) == list(range(SHOWN)) == list(range(len(MODELS)))
+    assert sorted(each.slot for each in found) == list(range(len(MODELS))) and len(MODELS) < SHOWN
     assert len(set(MARKERS)) == len(MARKERS) == SHOWN
     assert set(SENTENCES) == set(MODELS)
     assert all(f".s{slot} " in STYLES for slot in range(SHOWN))

@@ -132,7 +132,7 @@ def test_an_engine_is_not_slower_because_other_programs_had_the_cpu() -> None:
     sync, gevent = crowded("sync", 110, 0.4), crowded("gevent", 160, 0.1)
     verdict = judge(comparison(sync, gevent))
     assert (verdict.winner, verdict.confidence, verdict.command) == ("", NONE, sync.command)
-    assert "other programs had the CPU for up to 40 % of the time" in verdict.sentences[-1]
+    assert "other programs had the CPU meanwhile, for up to 40 % of it" in verdict.sentences[-1]
     quiet = judge(comparison(crowded("sync", 110, 0.02), crowded("gevent", 160, 0.02)))
     assert (quiet.winner, quiet.confidence) == ("gevent", CLEAR) and "other programs" not in quiet.sentences[-1]
 

@@ -42,6 +42,10 @@ class _Ranking:
     def rate(self, configuration: Configuration) -> float:
         return self.points[configuration.name].throughput.middle
 
+    def lost(self, configuration: Configuration) -> float:
+        """The share of its throughput that other programs may have cost."""
+        return 1 - self.points[configuration.name].throughput.high / self.rates[configuration.name].high
+
 
 def judge(comparison: Comparison) -> Verdict:
     """The verdict of a comparison, complete or not."""
@@ -255,9 +259,9 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
     if few and len(ranking.order) > 1:
         rounds = "one round" if comparison.rounds == 1 else "two rounds"
         text += f"; but {rounds} cannot rule out chance, so let it run for three"
-    lost = max(ranking.points[each.name].cost.lost for each in ranking.order)
+    lost = max(ranking.lost(each) for each in ranking.order)
     if lost >= CROWDED and len(ranking.order) > 1:
-        text += f"; other programs had the CPU for up to {percent(lost)} of the time, so a quiet machine tells more"
+        text += f"; other programs had the CPU meanwhile, for up to {percent(lost)} of it: a quiet machine tells more"
     sentence = f"{part}{text}."
     return sentence[0].upper() + sentence[1:]
 
