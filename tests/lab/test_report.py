@@ -196,6 +196,13 @@ def test_every_shape_can_be_printed(name: str) -> None:
     assert ("No verdict" in out.getvalue()) is (made.verdict is None)
 
 
+def test_a_reason_that_many_share_is_told_once() -> None:
+    made = comparisons.engines()
+    failed = [comparisons.replace(c, points=(), failure="no attribute 'app' in shop") for c in made.configurations[:3]]
+    said = plain(comparisons.replace(made, configurations=(*failed, *made.configurations[3:])))
+    assert "sync, threads and gevent: no attribute 'app' in shop\n" in said
+
+
 def test_the_table_in_a_terminal_of_80_columns() -> None:
     console = pytest.importorskip("rich.console", reason="rich is not installed")
     out = io.StringIO()

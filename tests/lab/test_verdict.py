@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from values import MIB, comparison, configuration, cost, point
+from values import MIB, around, comparison, configuration, cost, point
 
 from eitherway.lab.results import Configuration, Interval
 from eitherway.lab.verdict import CLEAR, LIKELY, NONE, judge, saturated_at, waiting_share
@@ -172,7 +174,7 @@ def test_a_configuration_that_failed_is_not_ranked() -> None:
 def test_when_all_failed_the_reason_is_said() -> None:
     verdict = judge(comparison(configuration("sync", {}, failure="GET / answers 500")))
     assert verdict.sentences == ("Nothing could be compared: sync: GET / answers 500.",)
-    assert (verdict.winner, verdict.command) == ("", "")
+    assert (verdict.winner, verdict.command, verdict.confidence) == ("", "", "")
 
 
 def test_nothing_at_all() -> None:
@@ -218,6 +220,21 @@ def test_where_a_configuration_is_full() -> None:
     assert saturated_at(THREADS) is THREADS.points[1]
     assert saturated_at(GEVENT) is None
     assert saturated_at(configuration("one", {100: 5})) is None
+
+
+def test_no_room_is_promised_that_may_not_be_there() -> None:
+    promise = "none of them is full yet"
+    assert promise in text(configuration("threads", {1: 20, 10: 200}), configuration("gevent", {1: 20, 10: 190}))
+    assert promise not in text(configuration("sync", {1: 18, 10: 19.5}), configuration("gevent", {1: 20, 10: 190}))
+
+
+def test_at_low_load_the_mean_is_told_as_it_is_before() -> None:
+    """Of requests to a quick and a slow target the middle one may be either."""
+    one = replace(point(1, 20), latency={"p50": around(0.006), "p99": around(0.1)})
+    made = [Configuration(**{**as_fields(each), "points": (one, each.points[-1])}) for each in (SYNC, GEVENT)]  # type: ignore[arg-type]
+    said = text(*made)
+    assert "A request takes 50 ms for a single client" in said
+    assert "with 1 client there is no difference you could see (50 ms)" in said
 
 
 RATES = st.floats(0.01, 1e6)

@@ -113,7 +113,7 @@ class Verdict:
     sentences: tuple[str, ...]
     winner: str  # a configuration's name; empty: none can be told from the others
     command: str
-    confidence: str  # "clear", "likely" or "no difference you could see"
+    confidence: str  # "clear", "likely" or "no difference you could see"; empty where nothing could be compared
 
 
 @dataclass(frozen=True, slots=True)

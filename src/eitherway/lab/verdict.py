@@ -51,7 +51,7 @@ def judge(comparison: Comparison) -> Verdict:
     """The verdict of a comparison, complete or not."""
     ranked = [each for each in comparison.configurations if not each.failure and _usable(each)]
     if not ranked:
-        return Verdict((_nothing(comparison),), "", "", NONE)
+        return Verdict((_nothing(comparison),), "", "", "")
     ranking = _rank(ranked, comparison.rounds)
     confidence = _confidence(ranking, comparison)
     sentences = (
@@ -180,11 +180,18 @@ def _saturation(ranking: _Ranking) -> str:
     words = [f"{each.name} is full at {clients(at.concurrency)} ({number(at.throughput.middle)})" for each, at in full]
     still = [each.name for each in ranking.order if all(each is not other for other, _ in full)]
     if not words:
-        return "none of them is full yet at the highest load" if len(ranking.order) > 1 else ""
+        rise = len(ranking.order) > 1 and all(map(_rises, ranking.order))
+        return "none of them is full yet at the highest load" if rise else ""
     # The slowest tell the most; more than three would be a table.
     shown = words[-3:][::-1]
     rest = f", {listing(still)} not at any of these loads" if 0 < len(still) <= 2 else ""
     return ", ".join(shown) + rest
+
+
+def _rises(configuration: Configuration) -> bool:
+    """Whether the last step to more clients has still brought something."""
+    points = _usable(configuration)
+    return len(points) > 1 and points[-1].throughput.middle >= (1 + SAME) * points[-2].throughput.middle
 
 
 def _change(ranking: _Ranking) -> str:
@@ -222,9 +229,11 @@ def _at_low_load(chosen: Configuration, base: Configuration) -> str:
     if mine.concurrency != its.concurrency or one is None or two is None:
         return ""
     who = f"; with {clients(mine.concurrency)}"
-    if one.overlaps(two) or abs(one.middle - two.middle) <= SAME * two.middle:
-        return f"{who} there is no difference you could see ({duration(one.middle)})"
-    return f"{who} a request takes {duration(one.middle)} instead of {duration(two.middle)}"
+    # The mean, not the middle one: of requests to several targets that is any of them.
+    here, there = mine.mean_latency, its.mean_latency
+    if one.overlaps(two) or abs(here - there) <= SAME * there:
+        return f"{who} there is no difference you could see ({duration(here)})"
+    return f"{who} a request takes {duration(here)} instead of {duration(there)}"
 
 
 def _cost(ranking: _Ranking, comparison: Comparison) -> str:
