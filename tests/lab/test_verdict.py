@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from values import MIB, around, comparison, configuration, cost, point
 
 from eitherway.lab.results import Configuration, Interval
-from eitherway.lab.verdict import CLEAR, LIKELY, NONE, judge, saturated_at, waiting_share
+from eitherway.lab.verdict import CLEAR, LIKELY, NONE, judge, saturated_at, used_cpus, waiting_share
 
 SYNC = configuration("sync", {1: 20, 10: 20, 100: 20})
 THREADS = configuration("threads", {1: 20, 10: 160, 100: 160}, threads=8)
@@ -119,6 +119,15 @@ def test_one_or_two_windows_may_differ_by_a_quarter_and_mean_nothing(rounds: int
     verdict = judge(comparison(*pair, rounds=rounds))
     assert (verdict.winner, verdict.confidence, verdict.command) == ("", NONE, pair[0].command)
     assert judge(comparison(configuration("sync", {16: 20}), pair[1], rounds=rounds)).winner == "gevent"
+
+
+def test_a_run_that_was_broken_off_may_have_had_one_round_only() -> None:
+    pair = configuration("sync", {16: 150}), configuration("gevent", {16: 190})
+    assert judge(comparison(*pair, complete=False)).command == pair[0].command
+
+
+def test_hardly_any_cpu_is_not_called_none() -> None:
+    assert [used_cpus(each) for each in (0.04, 0.3, 1.0)] == ["less than 0.1 CPUs", "0.3 CPUs", "1 CPU"]
 
 
 # ---- a machine that does other things ----

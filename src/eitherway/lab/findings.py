@@ -317,7 +317,7 @@ def of_theory(comparison: Comparison) -> tuple[str, ...]:
     limits = [f"{c.name} does less ({percent(p.deviation)} off), limited by {p.limit}." for c, p in less]
     if more:
         do = "does" if len(more) == 1 else "do"
-        limits.append(f"{listing(more, _NAMED)} {do} more: a request costs less CPU when there are many.")
+        limits.append(f"{listing(more, _NAMED)} {do} more: a request takes less when there are many.")
     return said, *limits
 
 

@@ -52,7 +52,7 @@ def judge(comparison: Comparison) -> Verdict:
     ranked = [each for each in comparison.configurations if not each.failure and _usable(each)]
     if not ranked:
         return Verdict((_nothing(comparison),), "", "", "")
-    ranking = _rank(ranked, comparison.rounds)
+    ranking = _rank(ranked, comparison.rounds if comparison.complete else 1)
     confidence = _confidence(ranking, comparison)
     sentences = (
         _what(ranking, confidence),
@@ -289,6 +289,8 @@ def _nothing(comparison: Comparison) -> str:
 
 def used_cpus(cores: float) -> str:
     """ "1 CPU", "0.3 CPUs"."""
+    if cores < 0.05:
+        return "less than 0.1 CPUs"
     text = number(round(cores, 1))
     return f"{text} CPU" if text == "1" else f"{text} CPUs"
 

@@ -196,7 +196,7 @@ def _limit(configuration: Configuration, prediction: Prediction) -> Markup | Non
         return None
     if is_less_than_predicted(configuration):
         return tag("strong", f"What limits instead: {prediction.limit}.")
-    return Markup("It does more: a request costs less CPU when there are many.")
+    return Markup("It does more: a request takes less when there are many.")
 
 
 def facts(values: Mapping[str, str]) -> Markup:
