@@ -100,6 +100,12 @@ def test_one_that_answers_wrong_is_not_ranked() -> None:
     assert found.verdict is not None and found.verdict.winner == "sync"
 
 
+def test_nor_is_one_that_answers_with_another_status() -> None:
+    found = compare("accepting_under_threads", engines=("sync", "threads"), threads=(8,), ladder=(1,))
+    assert row(found, "threads, 8 threads").failure == "GET / answers 202, and by sync 200"
+    assert not row(found, "sync").failure
+
+
 def test_a_redirect_by_one_engine_only_is_its_own_fault() -> None:
     found = compare("redirecting_under_threads", engines=("sync", "threads"), threads=(8,))
     assert row(found, "threads, 8 threads").failure.startswith("GET / redirects to /login")
