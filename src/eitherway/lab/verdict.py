@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eitherway.config import natives
-from eitherway.lab.results import CHANCE, Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.results import CHANCE, FIRM, Comparison, Configuration, Interval, Point, Verdict
 from eitherway.lab.theory import CROWDED, reach
 from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
@@ -18,7 +18,6 @@ CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
 
 SAME = 0.10  # a gain below a tenth is not worth another engine
 REWRITE = 0.25  # and below a quarter not worth another application, or an engine of the other colour
-FIRM = 3  # rounds: fewer have no interval to speak of
 LESS = 0.5  # of the best: who does less is not as good, however far the rounds are apart
 FULL = 0.95  # of the best throughput: there a configuration is full
 BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
