@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test matrix soak lint types bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/eitherway compare --workload io:50ms
+	$(BIN)/eitherway compare --workload io:50ms --engines all --rounds 2
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

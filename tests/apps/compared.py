@@ -33,6 +33,10 @@ def wrong_under_threads(environ: Environ, start: Start) -> Iterable[bytes]:
     return answer(start, "four" if ENGINE == "threads" else "five")
 
 
+def accepting_under_threads(environ: Environ, start: Start) -> Iterable[bytes]:
+    return answer(start, "five", "202 Accepted" if ENGINE == "threads" else "200 OK")
+
+
 def crashing_under_load(environ: Environ, start: Start) -> Iterable[bytes]:
     """On threads only, once two requests run at the same time."""
     global _running

@@ -26,6 +26,9 @@ def test_both_find_the_same_throughput(name: str, own_server: Start) -> None:
         said = compare_with(name, load, 3)
         if abs(said.ratio - 1) <= CLOSE:
             break
+    else:
+        if any(max(each) > min(each) * (1 + CLOSE) for each in (said.ours, said.theirs)):
+            pytest.skip("the machine does other things: not even one generator finds the same twice")
     assert said.ratio == pytest.approx(1, abs=CLOSE)
 
 

@@ -12,15 +12,18 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from values import cost
 
 from eitherway.cli import commands
 from eitherway.errors import LabError
 from eitherway.lab import claims
-from eitherway.lab.bench import Bench, plain
+from eitherway.lab.bench import Bench, cpu, middle, of, plain, rate
 from eitherway.lab.claims import CLAIMS, FAILS, HOLDS, UNKNOWN, Claim, Finding, at_least, at_most, examine, judge, ratio
 from eitherway.lab.claims_command import page
-from eitherway.lab.load import Request
+from eitherway.lab.histogram import Histogram
+from eitherway.lab.load import LoadResult, Request
 from eitherway.lab.results import Interval
+from eitherway.lab.samples import Sample
 from eitherway.lab.switching import KINDS, measure
 from serving import wait_until
 
@@ -45,6 +48,28 @@ def test_a_ratio_is_as_open_as_its_parts(above: Interval, below: Interval) -> No
     said = ratio(above, below)
     assert said.low <= said.middle <= said.high
     assert said.low <= above.high / below.low * (1 + 1e-9)
+
+
+def sample(answers: int, lost: float = 0.0) -> Sample:
+    """A second's window of requests that took 10 ms each."""
+    took = Histogram.of([0.01] * answers)
+    result = LoadResult(1.0, answers, {200: answers}, {}, 0, took, 0.1, False)
+    return Sample(1, result, cost(lost=lost))
+
+
+def test_a_figure_of_few_rounds_is_no_sure_one() -> None:
+    """So that a claim neither holds nor fails by chance."""
+    said = of([sample(100)], rate)
+    assert (said.low, said.middle, said.high) == pytest.approx((87.5, 100, 112.5))
+    said = of([sample(100)] * 3, rate)
+    assert said.low == said.middle == said.high == 100
+
+
+def test_what_other_programs_had_is_left_open() -> None:
+    crowded = [sample(100, lost=0.5)] * 3
+    assert of(crowded, rate) == Interval(100, 100, 200)
+    assert of(crowded, middle).low == pytest.approx(of(crowded, middle).middle / 2)
+    assert of(crowded, cpu).low == of(crowded, cpu).high
 
 
 def test_a_verdict_needs_every_part() -> None:
@@ -136,5 +161,5 @@ def test_an_interrupted_run_keeps_what_it_found(tmp_path: Path) -> None:
 
 def test_a_page_without_a_table_is_a_page() -> None:
     finding = Finding((), UNKNOWN, "there is no database.", "One.")
-    text = page([(CLAIMS[10], finding)], 2.0, 3, complete=True)
+    text = page([(CLAIMS[10], finding)], 2.0, 3)
     assert "**This cannot be told here.**" in text

@@ -114,6 +114,7 @@ def test_an_application_that_cannot_be_compared_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(["compare", "compared:login", *SHORT]) == 1
     assert capfd.readouterr().err == (
+        "each is started once, and must answer right\n"
         "eitherway: GET / needs a login (401); give what it asks for, such as -H 'Authorization: Bearer ...' or "
         "-H 'Cookie: ...'\n"
     )

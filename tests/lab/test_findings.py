@@ -237,5 +237,5 @@ def test_what_limits_is_told_of_those_that_do_less() -> None:
     rows += [predicted(name, 0.9, "nothing: it costs less", 190) for name in ("gevent", "trio")]
     assert findings.of_theory(comparison(tuple(rows)))[1:] == (
         "sync does less (60 % off), limited by the CPU, of which 1 is in use.",
-        "gevent and trio do more: a request costs less CPU when there are many.",
+        "gevent and trio do more: a request takes less when there are many.",
     )

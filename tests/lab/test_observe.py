@@ -113,6 +113,7 @@ def test_nothing_answered_divides_by_nothing() -> None:
         (1.0, 0.7, 0.3, 0.3, 1, 0.0),  # a machine of one CPU: it waited for the generator alone
         (2.0, 1.9, 6.0, 0.1, 8, 0.0),  # its workers waited for one another
         (2.0, 1.0, 3.0, 0.2, 4, 0.2),  # and for what others took
+        (2.0, 0.7, 5.0, 0.1, 1, 0.3),  # many threads of one worker waited, for the rest of one CPU
         (9.0, 0.0, 9.0, 0.0, 1, 0.9),
     ],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from values import MIB, comparison, configuration, cost, point
+from values import MIB, around, comparison, configuration, cost, point
 
 from eitherway.lab.results import Configuration, Interval
-from eitherway.lab.verdict import CLEAR, LIKELY, NONE, judge, saturated_at, waiting_share
+from eitherway.lab.verdict import CLEAR, LIKELY, NONE, judge, saturated_at, used_cpus, waiting_share
 
 SYNC = configuration("sync", {1: 20, 10: 20, 100: 20})
 THREADS = configuration("threads", {1: 20, 10: 160, 100: 160}, threads=8)
@@ -119,6 +121,15 @@ def test_one_or_two_windows_may_differ_by_a_quarter_and_mean_nothing(rounds: int
     assert judge(comparison(configuration("sync", {16: 20}), pair[1], rounds=rounds)).winner == "gevent"
 
 
+def test_a_run_that_was_broken_off_may_have_had_one_round_only() -> None:
+    pair = configuration("sync", {16: 150}), configuration("gevent", {16: 190})
+    assert judge(comparison(*pair, complete=False)).command == pair[0].command
+
+
+def test_hardly_any_cpu_is_not_called_none() -> None:
+    assert [used_cpus(each) for each in (0.04, 0.3, 1.0)] == ["less than 0.1 CPUs", "0.3 CPUs", "1 CPU"]
+
+
 # ---- a machine that does other things ----
 
 
@@ -132,7 +143,7 @@ def test_an_engine_is_not_slower_because_other_programs_had_the_cpu() -> None:
     sync, gevent = crowded("sync", 110, 0.4), crowded("gevent", 160, 0.1)
     verdict = judge(comparison(sync, gevent))
     assert (verdict.winner, verdict.confidence, verdict.command) == ("", NONE, sync.command)
-    assert "other programs had the CPU for up to 40 % of the time" in verdict.sentences[-1]
+    assert "other programs had the CPU meanwhile, for up to 40 % of it" in verdict.sentences[-1]
     quiet = judge(comparison(crowded("sync", 110, 0.02), crowded("gevent", 160, 0.02)))
     assert (quiet.winner, quiet.confidence) == ("gevent", CLEAR) and "other programs" not in quiet.sentences[-1]
 
@@ -172,7 +183,7 @@ def test_a_configuration_that_failed_is_not_ranked() -> None:
 def test_when_all_failed_the_reason_is_said() -> None:
     verdict = judge(comparison(configuration("sync", {}, failure="GET / answers 500")))
     assert verdict.sentences == ("Nothing could be compared: sync: GET / answers 500.",)
-    assert (verdict.winner, verdict.command) == ("", "")
+    assert (verdict.winner, verdict.command, verdict.confidence) == ("", "", "")
 
 
 def test_nothing_at_all() -> None:
@@ -218,6 +229,21 @@ def test_where_a_configuration_is_full() -> None:
     assert saturated_at(THREADS) is THREADS.points[1]
     assert saturated_at(GEVENT) is None
     assert saturated_at(configuration("one", {100: 5})) is None
+
+
+def test_no_room_is_promised_that_may_not_be_there() -> None:
+    promise = "none of them is full yet"
+    assert promise in text(configuration("threads", {1: 20, 10: 200}), configuration("gevent", {1: 20, 10: 190}))
+    assert promise not in text(configuration("sync", {1: 18, 10: 19.5}), configuration("gevent", {1: 20, 10: 190}))
+
+
+def test_at_low_load_the_mean_is_told_as_it_is_before() -> None:
+    """Of requests to a quick and a slow target the middle one may be either."""
+    one = replace(point(1, 20), latency={"p50": around(0.006), "p99": around(0.1)})
+    made = [Configuration(**{**as_fields(each), "points": (one, each.points[-1])}) for each in (SYNC, GEVENT)]  # type: ignore[arg-type]
+    said = text(*made)
+    assert "A request takes 50 ms for a single client" in said
+    assert "with 1 client there is no difference you could see (50 ms)" in said
 
 
 RATES = st.floats(0.01, 1e6)

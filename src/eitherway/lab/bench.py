@@ -6,6 +6,7 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from time import monotonic, sleep
 
 from eitherway.config import natives
@@ -14,7 +15,7 @@ from eitherway.lab import switching
 from eitherway.lab.load import Request
 from eitherway.lab.measure import measure
 from eitherway.lab.plan import Application, Variant
-from eitherway.lab.results import Interval
+from eitherway.lab.results import CHANCE, FIRM, Interval
 from eitherway.lab.samples import Sample
 from eitherway.lab.server import Server
 from eitherway.lab.stats import interval
@@ -47,6 +48,7 @@ class Bench:
     rounds: int
     cpus: int
     tell: Callable[[str], None]
+    lost: float = 0.0  # the largest share of a server's time that other programs had
     _known: dict[tuple[object, ...], Rounds] = field(default_factory=dict)
     _computing: dict[float, Request] = field(default_factory=dict)
     _switches: dict[tuple[str, int], switching.Cost] = field(default_factory=dict)
@@ -67,7 +69,9 @@ class Bench:
                 try:
                     with Server(variant.options) as server:
                         for clients in ladder:
-                            found[variant.name][clients].append(measure(server, [request], clients, self.seconds))
+                            sample = measure(server, [request], clients, self.seconds)
+                            found[variant.name][clients].append(sample)
+                            self.lost = max(self.lost, sample.cost.lost)
                 except LabError as error:
                     failure = f"{variant.name}: {error}"
                     del found[variant.name]
@@ -102,8 +106,16 @@ class Bench:
 
 
 def of(samples: Sequence[Sample], figure: Callable[[Sample], float]) -> Interval:
-    """One figure of all rounds."""
-    return interval([figure(each) for each in samples])
+    """One figure of all rounds, and what it may be where no other program takes the CPU."""
+    said = interval([figure(each) for each in samples])
+    if len(samples) < FIRM:
+        said = Interval(said.low * (1 - CHANCE / 2), said.middle, said.high * (1 + CHANCE / 2))
+    kept = 1 - median(each.cost.lost for each in samples)
+    if figure is rate:
+        return Interval(said.low, said.middle, said.high / kept)
+    if figure in (middle, slowest):
+        return Interval(said.low * kept, said.middle, said.high)
+    return said
 
 
 def rate(sample: Sample) -> float:

@@ -12,6 +12,8 @@ import click
 from eitherway.errors import LabError
 from eitherway.lab.commands import INTERRUPTED, Duration, interruptible
 from eitherway.lab.machine import machine, versions
+from eitherway.lab.theory import CROWDED
+from eitherway.lab.units import percent
 
 if TYPE_CHECKING:
     from eitherway.lab.claims import Claim, Finding
@@ -47,8 +49,15 @@ def claims_command(numbers: tuple[int, ...], duration: float, rounds: int, outpu
                 click.echo("\n".join(_lines(*tested[-1])))
     except KeyboardInterrupt:
         complete = False
+    notes = [] if complete else ["The run was interrupted: claims are missing."]
+    if bench.lost >= CROWDED:
+        notes.append(
+            f"Other programs had the CPU for up to {percent(bench.lost)} of the time: a quiet machine tells more."
+        )
+    for note in notes:
+        click.echo(note)
     if output:
-        Path(output).write_text(page(tested, duration, rounds, complete), "utf-8")
+        Path(output).write_text(page(tested, duration, rounds, notes), "utf-8")
         click.echo(f"The page: {output}")
     return 0 if complete else INTERRUPTED
 
@@ -63,22 +72,23 @@ def _lines(claim: Claim, finding: Finding) -> Iterator[str]:
     yield ""
 
 
-def page(tested: Tested, duration: float, rounds: int, complete: bool) -> str:
+def page(tested: Tested, duration: float, rounds: int, notes: Sequence[str] = ()) -> str:
     """The findings as Markdown."""
-    return "\n".join(_page(tested, duration, rounds, complete)) + "\n"
+    return "\n".join(_page(tested, duration, rounds, notes)) + "\n"
 
 
-def _page(tested: Tested, duration: float, rounds: int, complete: bool) -> Iterator[str]:
+def _page(tested: Tested, duration: float, rounds: int, notes: Sequence[str]) -> Iterator[str]:
     here = machine()
     yield "# What is said of sync and async, tested"
     yield ""
     yield "Written by `eitherway claims -o docs/claims.md`; run it to see what holds on your machine."
-    yield f"Every figure is the median of {rounds} rounds of {duration:g} s; in brackets its bootstrap interval (95 %)."
+    yield f"Every figure is the median of {rounds} rounds of {duration:g} s; in brackets its bootstrap interval (95 %), and"
+    yield "what it may be where no other program takes the CPU. Of one or two rounds it is an eighth more to either side."
     yield f"Here: {here['cpu']}, {here['cores']} CPUs, {here['memory']}, {here['system']}, {here['python']};"
     yield ", ".join(f"{name} {version}" for name, version in versions().items()) + "."
-    if not complete:
+    for note in notes:
         yield ""
-        yield "**The run was interrupted: claims are missing.**"
+        yield f"**{note}**"
     yield ""
     yield "| | claim | verdict |"
     yield "|---|---|---|"

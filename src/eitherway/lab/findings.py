@@ -21,7 +21,7 @@ MODELS = {
     "curio": "Every request is a task on Curio's event loop; code with await lets others run.",
     "twisted": "Every request is a task on Twisted's reactor; code with await lets others run.",
 }
-SHOWN = 9  # configurations that a chart can hold and still be read
+SHOWN = 10  # configurations that a chart can hold and still be read
 
 _SAME = 0.05  # values without an interval count as equal within this share
 _FULL = 0.95  # of its best throughput: from there on more clients bring nothing
@@ -317,7 +317,7 @@ def of_theory(comparison: Comparison) -> tuple[str, ...]:
     limits = [f"{c.name} does less ({percent(p.deviation)} off), limited by {p.limit}." for c, p in less]
     if more:
         do = "does" if len(more) == 1 else "do"
-        limits.append(f"{listing(more, _NAMED)} {do} more: a request costs less CPU when there are many.")
+        limits.append(f"{listing(more, _NAMED)} {do} more: a request takes less when there are many.")
     return said, *limits
 
 

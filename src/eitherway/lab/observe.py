@@ -87,11 +87,12 @@ def lost_between(before: Usage, after: Usage, generator: float, workers: int) ->
     Those are neither the server nor the load generator, which used `generator` of a CPU. A worker that waits for the
     CPU because of its siblings has lost nothing to others.
     """
-    seconds = max(1e-9, after.at - before.at)
-    used = after.cpu_user + after.cpu_system - before.cpu_user - before.cpu_system
-    others = (after.busy - before.busy - used) / seconds - generator
+    seconds, workers = max(1e-9, after.at - before.at), max(1, workers)
+    used = (after.cpu_user + after.cpu_system - before.cpu_user - before.cpu_system) / seconds
+    others = (after.busy - before.busy) / seconds - used - generator
     delayed = (after.delayed - before.delayed) / seconds - generator
-    return min(_MOST_LOST, max(0.0, min(others, delayed) / max(1, workers)))
+    # Threads that wait together lose the time only once: a worker computes on one CPU.
+    return min(_MOST_LOST, max(0.0, min(others, delayed, workers - used) / workers))
 
 
 def descendants(pid: int) -> list[int]:

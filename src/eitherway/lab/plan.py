@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from eitherway.config import MODELS
 
@@ -18,10 +19,11 @@ THREADS = {"wsgi": (8, 64), "asgi": (8,)}  # the axis, unless asked otherwise
 LADDER = (1, 10, 100)
 ROUNDS = 3
 
-BUDGET = 55.0  # seconds that a comparison may take, where no duration is given
-SHORTEST, LONGEST = 0.5, 5.0  # seconds that a point is measured for, in one round
+BUDGET = 60.0  # seconds that a comparison may take, where no duration is given
+SHORTEST, LONGEST = 0.3, 5.0  # seconds that a point is measured for, in one round
 START = 0.8  # seconds from one server's end to the next one's first answer, before any was seen
 WARM_UP = 0.15  # seconds at the beginning of a point that are not counted
+AROUND = 0.2  # seconds that starting the load and looking at the server take, at each point
 _PATIENCE = 6  # a point lasts at least so many times as long as one request
 
 
@@ -161,16 +163,15 @@ def duration(wishes: Wishes, variant_count: int, service_time: float = 0.0, budg
         return wishes.duration
     count = max(1, variant_count * wishes.rounds)
     left = budget - count * START
-    fair = left / (count * len(wishes.ladder)) - WARM_UP
+    fair = left / (count * len(wishes.ladder)) - WARM_UP - AROUND
     return round(max(min(max(fair, SHORTEST), LONGEST), _PATIENCE * service_time), 2)
 
 
 def visit_time(wishes: Wishes, seconds: float, start: float = START) -> float:
     """Seconds that a visit takes, when points are measured for `seconds`."""
-    return start + len(wishes.ladder) * (WARM_UP + seconds)
+    return start + len(wishes.ladder) * (WARM_UP + seconds + AROUND)
 
 
 def time_left(visits_left: int, expected: float, taken: Sequence[float]) -> float:
     """Seconds that the rest takes: by the visits that were made, or, before the first, as expected."""
-    each = sum(taken) / len(taken) if taken else expected
-    return visits_left * each
+    return visits_left * (median(taken) if taken else expected)

@@ -35,11 +35,16 @@ def progress() -> Iterator[Progress]:
 class Lines:
     """A line for every visit."""
 
+    _met = False
+
     def introducing(self, variant: Variant) -> None:
-        pass  # that takes no time worth a line
+        if not self._met:
+            self._met = True
+            self._say("each is started once, and must answer right")
 
     def planned(self, visits: int, seconds: float) -> None:
-        self._say(f"{visits} servers to measure, about {time_text(seconds)}")
+        if visits:
+            self._say(f"{visits} servers to measure, about {time_text(seconds)}")
 
     def visiting(self, visit: Visit, left: float) -> None:
         self._say(f"round {visit.round}: {visit.variant.name} (about {time_text(left)} left)")

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
+FIRM = 3  # rounds: fewer have no interval to speak of
 CHANCE = 0.25  # the share by which single windows may differ though nothing else does
 
 
@@ -113,7 +114,7 @@ class Verdict:
     sentences: tuple[str, ...]
     winner: str  # a configuration's name; empty: none can be told from the others
     command: str
-    confidence: str  # "clear", "likely" or "no difference you could see"
+    confidence: str  # "clear", "likely" or "no difference you could see"; empty where nothing could be compared
 
 
 @dataclass(frozen=True, slots=True)

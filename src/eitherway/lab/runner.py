@@ -81,6 +81,7 @@ class Runner:
         self._task = task
         self._progress = progress
         self._patterns: dict[str, list[Pattern]] = {}  # application -> what it answers, a pattern a request
+        self._statuses: dict[str, list[int]] = {}  # and with which status
         self._first_by: dict[str, str] = {}  # application -> the engine that answered so
         self._refined: set[str] = set()  # applications that were asked in a second process of that engine
         self._refused: dict[tuple[str, str], str] = {}  # application, engine -> why, as the first meeting found
@@ -138,11 +139,16 @@ class Runner:
                 answers.judge(request, answer)
         found = [answers.pattern_of(one.body, two.body) for one, two in zip(*rounds, strict=True)]
         self._service_time = max(self._service_time, *(each.seconds for each in rounds[1]))
-        name = variant.application.title
+        name, statuses = variant.application.title, [each.status for each in rounds[1]]
         known = self._patterns.get(name)
         if known is None:
             self._patterns[name], self._first_by[name] = found, variant.engine
-        elif name not in self._refined and variant.engine == self._first_by[name]:
+            self._statuses[name] = statuses
+            return
+        for request, first, mine in zip(self._task.requests, self._statuses[name], statuses, strict=True):
+            if first != mine:
+                raise LabError(f"{answers.title(request)} answers {mine}, and by {self._first_by[name]} {first}")
+        if name not in self._refined and variant.engine == self._first_by[name]:
             # Another process of the same: what differs now has nothing to do with the engine.
             self._refined.add(name)
             self._patterns[name] = [answers.common(first, mine) for first, mine in zip(known, found, strict=True)]

@@ -62,7 +62,7 @@ def point_of(samples: Sequence[Sample]) -> Point:
         # Who waits in a line of one length waits the same time, all of them.
         mean = clients / throughput.middle if throughput.middle else 0.0
         latency = {name: Interval(mean, mean, mean) for name in PERCENTILES}
-        note = "the queue takes too long to fill: the latency is clients / throughput, not measured"
+        note = "the queue did not settle in the time: the latency is clients / throughput, not measured"
     return Point(
         concurrency=clients,
         throughput=throughput,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from eitherway.lab import findings
 from eitherway.lab.results import Comparison, Configuration, Interval, Point
-from eitherway.lab.units import clients, duration, number, percent, size
+from eitherway.lab.units import clients, duration, listing, number, percent, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ def plain(comparison: Comparison) -> str:
     for first, *others in table:
         right = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         lines.append(_GAP.join([first.ljust(widths[0]), *right]).rstrip())
-    lines += [f"{c.name}: {_reason(c)}" for c in _unranked(comparison)]
+    lines += [f"{names}: {reason}" for names, reason in _unranked(comparison)]
     return "\n".join([*lines, "", *_verdict(comparison)])
 
 
@@ -54,8 +54,8 @@ def _print_rich(comparison: Comparison, console: Console) -> None:
         table.add_row(*(Text(cell) for cell in cells), style=_BEST if name == winner else "")
     console.print()
     console.print(table if rows else Text(comparison.title, style="bold"))
-    for each in _unranked(comparison):
-        console.print(Text.assemble((f"{each.name}: ", "bold"), (_reason(each), "yellow")))
+    for names, reason in _unranked(comparison):
+        console.print(Text.assemble((f"{names}: ", "bold"), (reason, "yellow")))
     console.print()
     for line in _verdict(comparison):
         style = "bold cyan" if comparison.verdict and line.strip() == comparison.verdict.command else ""
@@ -98,12 +98,13 @@ def _latencies(point: Point | None) -> str:
     )
 
 
-def _unranked(comparison: Comparison) -> list[Configuration]:
-    return [c for c in comparison.configurations if c.failure or not c.points]
-
-
-def _reason(configuration: Configuration) -> str:
-    return configuration.failure or "not measured"
+def _unranked(comparison: Comparison) -> list[tuple[str, str]]:
+    """Names, and the reason that they share."""
+    found: dict[str, list[str]] = {}
+    for each in comparison.configurations:
+        if each.failure or not each.points:
+            found.setdefault(each.failure or "not measured", []).append(each.name)
+    return [(listing(names, len(names)), reason) for reason, names in found.items()]
 
 
 def _verdict(comparison: Comparison) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eitherway.config import natives
-from eitherway.lab.results import CHANCE, Comparison, Configuration, Interval, Point, Verdict
+from eitherway.lab.results import CHANCE, FIRM, Comparison, Configuration, Interval, Point, Verdict
 from eitherway.lab.theory import CROWDED, reach
 from eitherway.lab.units import clients, duration, listing, number, percent, size, times
 
@@ -18,7 +18,6 @@ CLEAR, LIKELY, NONE = "clear", "likely", "no difference you could see"
 
 SAME = 0.10  # a gain below a tenth is not worth another engine
 REWRITE = 0.25  # and below a quarter not worth another application, or an engine of the other colour
-FIRM = 3  # rounds: fewer have no interval to speak of
 LESS = 0.5  # of the best: who does less is not as good, however far the rounds are apart
 FULL = 0.95  # of the best throughput: there a configuration is full
 BUSY = 0.85  # of one CPU: there a process computes, and no longer waits
@@ -42,13 +41,17 @@ class _Ranking:
     def rate(self, configuration: Configuration) -> float:
         return self.points[configuration.name].throughput.middle
 
+    def lost(self, configuration: Configuration) -> float:
+        """The share of its throughput that other programs may have cost."""
+        return 1 - self.points[configuration.name].throughput.high / self.rates[configuration.name].high
+
 
 def judge(comparison: Comparison) -> Verdict:
     """The verdict of a comparison, complete or not."""
     ranked = [each for each in comparison.configurations if not each.failure and _usable(each)]
     if not ranked:
-        return Verdict((_nothing(comparison),), "", "", NONE)
-    ranking = _rank(ranked, comparison.rounds)
+        return Verdict((_nothing(comparison),), "", "", "")
+    ranking = _rank(ranked, comparison.rounds if comparison.complete else 1)
     confidence = _confidence(ranking, comparison)
     sentences = (
         _what(ranking, confidence),
@@ -176,11 +179,18 @@ def _saturation(ranking: _Ranking) -> str:
     words = [f"{each.name} is full at {clients(at.concurrency)} ({number(at.throughput.middle)})" for each, at in full]
     still = [each.name for each in ranking.order if all(each is not other for other, _ in full)]
     if not words:
-        return "none of them is full yet at the highest load" if len(ranking.order) > 1 else ""
+        rise = len(ranking.order) > 1 and all(map(_rises, ranking.order))
+        return "none of them is full yet at the highest load" if rise else ""
     # The slowest tell the most; more than three would be a table.
     shown = words[-3:][::-1]
     rest = f", {listing(still)} not at any of these loads" if 0 < len(still) <= 2 else ""
     return ", ".join(shown) + rest
+
+
+def _rises(configuration: Configuration) -> bool:
+    """Whether the last step to more clients has still brought something."""
+    points = _usable(configuration)
+    return len(points) > 1 and points[-1].throughput.middle >= (1 + SAME) * points[-2].throughput.middle
 
 
 def _change(ranking: _Ranking) -> str:
@@ -218,9 +228,11 @@ def _at_low_load(chosen: Configuration, base: Configuration) -> str:
     if mine.concurrency != its.concurrency or one is None or two is None:
         return ""
     who = f"; with {clients(mine.concurrency)}"
-    if one.overlaps(two) or abs(one.middle - two.middle) <= SAME * two.middle:
-        return f"{who} there is no difference you could see ({duration(one.middle)})"
-    return f"{who} a request takes {duration(one.middle)} instead of {duration(two.middle)}"
+    # The mean, not the middle one: of requests to several targets that is any of them.
+    here, there = mine.mean_latency, its.mean_latency
+    if one.overlaps(two) or abs(here - there) <= SAME * there:
+        return f"{who} there is no difference you could see ({duration(here)})"
+    return f"{who} a request takes {duration(here)} instead of {duration(there)}"
 
 
 def _cost(ranking: _Ranking, comparison: Comparison) -> str:
@@ -255,9 +267,9 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
     if few and len(ranking.order) > 1:
         rounds = "one round" if comparison.rounds == 1 else "two rounds"
         text += f"; but {rounds} cannot rule out chance, so let it run for three"
-    lost = max(ranking.points[each.name].cost.lost for each in ranking.order)
+    lost = max(ranking.lost(each) for each in ranking.order)
     if lost >= CROWDED and len(ranking.order) > 1:
-        text += f"; other programs had the CPU for up to {percent(lost)} of the time, so a quiet machine tells more"
+        text += f"; other programs had the CPU meanwhile, for up to {percent(lost)} of it: a quiet machine tells more"
     sentence = f"{part}{text}."
     return sentence[0].upper() + sentence[1:]
 
@@ -276,6 +288,8 @@ def _nothing(comparison: Comparison) -> str:
 
 def used_cpus(cores: float) -> str:
     """ "1 CPU", "0.3 CPUs"."""
+    if cores < 0.05:
+        return "less than 0.1 CPUs"
     text = number(round(cores, 1))
     return f"{text} CPU" if text == "1" else f"{text} CPUs"
 

@@ -52,7 +52,7 @@ def opened(spec: str, dsn: str = "", pools: tuple[int, ...] = ()) -> Iterator[Wo
         with Server(["eitherway.lab.apps.upstream:app"]) as slow:
             where = f"http://{slow.host}:{slow.port}"
             yield Workload(
-                f"asks a slow service, {_ms(seconds)} ms",
+                f"A request that asks a slow service: {_ms(seconds)} ms",
                 _twins(f":create(upstream={where!r})", on_asyncio=True),
                 (Request("GET", f"/upstream?ms={_ms(seconds)}"),),
                 (f"the slow service is one that compare runs itself; each request waits {_ms(seconds)} ms for it",),
@@ -86,12 +86,14 @@ def rounds_for(seconds: float, clock: Callable[[], float] = process_time) -> int
 
 def _without_helpers(name: str, seconds: float) -> Workload:
     if name == "io":
-        return Workload(f"waits {_ms(seconds)} ms", _twins(":app"), (Request("GET", f"/io?ms={_ms(seconds)}"),))
+        return Workload(
+            f"A request that waits {_ms(seconds)} ms", _twins(":app"), (Request("GET", f"/io?ms={_ms(seconds)}"),)
+        )
     if name == "cpu":
         target = f"/cpu?rounds={rounds_for(seconds, perf_counter)}"
-        return Workload(f"computes {_ms(seconds)} ms", _twins(":app"), (Request("GET", target),))
+        return Workload(f"A request that computes {_ms(seconds)} ms", _twins(":app"), (Request("GET", target),))
     target = f"/mixed?ms={_ms(seconds)}&rounds={rounds_for(_MIXED_CPU, perf_counter)}"
-    title = f"waits {_ms(seconds)} ms and computes {_ms(_MIXED_CPU)} ms"
+    title = f"A request that waits {_ms(seconds)} ms and computes {_ms(_MIXED_CPU)} ms"
     return Workload(title, _twins(":app"), (Request("GET", target),))
 
 
@@ -128,7 +130,7 @@ def _with_database(dsn: str, seconds: float, pools: tuple[int, ...]) -> Workload
     ]
     applications.sort(key=lambda each: each.interface, reverse=True)  # Flask's first, the pools of each together
     return Workload(
-        f"two queries in PostgreSQL, {_ms(seconds)} ms",
+        f"A request that asks PostgreSQL: {_ms(seconds)} ms",
         tuple(applications),
         (Request("GET", f"/db?id=7&ms={_ms(seconds)}"),),
         ("the pool is the application's own, in each worker: a request that finds no connection free waits there",),

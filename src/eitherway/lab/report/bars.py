@@ -18,7 +18,7 @@ _HILL = 42.0  # the height of a distribution
 _VISIBLE = 0.2  # a shorter bar is none
 _BINS = 90
 _SEEN = 0.004  # a lower part of a hill is flat to the eye
-_TEXT = 6.9
+_TEXT = 8.3
 _STEP = 1.13  # a bucket of the load generator is not wider than this, where its neighbours do not say
 
 
@@ -86,7 +86,7 @@ def _inside(name: str, middle: float, top: float, said: str) -> Markup:
 
 
 def _name(row: Row, width: float, top: float) -> Markup:
-    room = width - 22 - len(row.said) * _TEXT
+    room = width - 34 - len(row.said) * _TEXT
     return tag(
         "g",
         marker(row.slot, 6, top + 9),
@@ -127,7 +127,7 @@ def distribution_chart(width: float, label: str, hills: Sequence[Hill], scale: L
     )
 
 
-def stations(scale: Logarithmic, count: int = 33) -> list[float]:
+def stations(scale: Logarithmic, count: int = 25) -> list[float]:
     """The latencies at which a distribution can be read: evenly along the axis."""
     return [exp(log(scale.low) + log(scale.high / scale.low) * index / (count - 1)) for index in range(count)]
 
@@ -149,7 +149,7 @@ def _hill(frame: Frame, hill: Hill, scale: Logarithmic, top: float) -> Markup:
     heights = _density(hill.histogram, scale)
     seen = [index for index, share in enumerate(heights) if share > _SEEN]
     outline = range(max(0, seen[0] - 1), min(_BINS, seen[-1] + 2)) if seen else range(0)
-    points = "L".join(f"{plain(frame.x((i + 0.5) / _BINS))} {plain(base - heights[i] * _HILL)}" for i in outline)
+    points = "L".join(f"{frame.x((i + 0.5) / _BINS):.0f} {plain(base - heights[i] * _HILL)}" for i in outline)
     marks = [(frame.x(min(1.0, max(0.0, scale.share(mark)))), "mark late" if index else "mark")
              for index, mark in enumerate(hill.marks) if mark > 0]  # fmt: skip
     return tag(

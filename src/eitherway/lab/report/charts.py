@@ -1,4 +1,4 @@
-"""Charts of lines over an axis, as SVG. Every configuration has its colour (a class, `s0` to `s8`) and its marker."""
+"""Charts of lines over an axis, as SVG. Every configuration has its colour (a class, `s0` to `s9`) and its marker."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from math import isfinite
 from eitherway.lab.report.markup import Markup, joined, plain, tag
 from eitherway.lab.report.scales import Scale, spread
 
-_LETTER = 7.2  # about the width of a letter
-_LABEL_LETTER = 7.4  # of a label, which is bold
+# About the width of a letter, in the widest font that a system may have for ours (DejaVu Sans).
+_LETTER = 8.3
+_LABEL_LETTER = 9.1  # of a label, which is bold
 _LINE = 15.0  # the distance between two labels
 _RING = 9.0
 _GAP = 8.0  # between two ticks' texts
@@ -27,6 +28,7 @@ MARKERS = (
     "M-2.4-4.6h4.8L4.8 0 2.4 4.6h-4.8L-4.8 0z",  # hexagon
     "M-5-2.2h10v4.4h-10z",  # bar
     "M-4.4-4.8h8.8L-4.4 4.8h8.8z",  # hourglass
+    "M-4.7-2.7l2-2L0-2l2.7-2.7 2 2L2 0l2.7 2.7-2 2L0 2l-2.7 2.7-2-2L-2 0z",  # cross
 )
 
 

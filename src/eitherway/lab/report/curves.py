@@ -15,8 +15,8 @@ from eitherway.lab.report.scales import Linear, Logarithmic
 from eitherway.lab.results import Comparison, Interval, Point
 from eitherway.lab.units import clients, duration, number, size
 
-_WIDE_FRAME = Frame(WIDE, 430, 66, 214, inset=18)
-_NARROW_FRAME = Frame(NARROW, 330, 52, 74, inset=10)
+_WIDE_FRAME = Frame(WIDE, 430, 66, 252, inset=18)
+_NARROW_FRAME = Frame(NARROW, 330, 62, 86, inset=10)
 _LOG_FROM = 20.0  # where the highest throughput is so many times the lowest, a logarithmic axis comes first
 _ABOVE = 1.3  # what theory says may lift an axis to so many times what was measured
 _PERCENTILES = {

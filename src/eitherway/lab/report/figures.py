@@ -12,7 +12,7 @@ from eitherway.lab.results import Comparison, Configuration, Point
 WIDE, HALF, NARROW = 1040.0, 500.0, 358.0
 
 _WIDE_LABEL, _NARROW_LABEL = 26, 8  # letters that have room at a line's end
-_MOST_LOADS = 6
+_MOST_LOADS = 5
 _SLOTS = {
     "sync": 0,
     "threads": 1,

@@ -43,7 +43,7 @@ def _distribution_at(load: int, comparison: Comparison, members: Sequence[Member
     axis = Axis(scale, "time until the answer", duration)
 
     def chart(width: float) -> Markup:
-        hills = [Hill(_row(m, width, _percentiles_told(p)), p.histogram, _percentiles(p)) for m, p in here]
+        hills = [Hill(_row(m, width, _percentiles_told(p, width)), p.histogram, _percentiles(p)) for m, p in here]
         return distribution_chart(width, f"Distribution of latencies at {clients(load)}", hills, scale, axis)
 
     places = stations(scale)
@@ -129,8 +129,10 @@ def _percentiles(point: Point) -> tuple[float, ...]:
     return tuple(point.latency[name].middle for name in ("p50", "p99") if name in point.latency)
 
 
-def _percentiles_told(point: Point) -> str:
-    return " · ".join(f"{n} {duration(point.latency[n].middle)}" for n in ("p50", "p99") if n in point.latency)
+def _percentiles_told(point: Point, width: float) -> str:
+    """Where there is little room, without their names: the marks have them."""
+    found = [(f"{n} " if width != NARROW else "", n) for n in ("p50", "p99") if n in point.latency]
+    return " · ".join(head + duration(point.latency[n].middle) for head, n in found)
 
 
 def _reach(point: Point) -> tuple[float, float]:

@@ -8,8 +8,9 @@ from eitherway.lab import findings
 from eitherway.lab.report.charts import marker
 from eitherway.lab.report.figures import Member
 from eitherway.lab.report.markup import Markup, joined, plain, tag
-from eitherway.lab.results import Comparison, Configuration, Point
+from eitherway.lab.results import Comparison, Configuration, Point, Prediction
 from eitherway.lab.stats import USUAL_LOAD
+from eitherway.lab.theory import is_less_than_predicted
 from eitherway.lab.units import clients, duration, number, percent, size
 
 _NONE = "–"
@@ -120,7 +121,7 @@ COST: tuple[Column, ...] = (
     ("user", lambda p: duration(p.cost.cpu_user)),
     ("system", lambda p: duration(p.cost.cpu_system)),
     ("cores used", lambda p: number(p.cost.cores)),
-    ("had by others", lambda p: percent(p.cost.lost)),
+    ("lost to others", lambda p: percent(p.cost.lost)),
     ("resident", lambda p: size(p.cost.resident)),
     ("proportional", lambda p: size(p.cost.proportional)),
     ("processes", lambda p: f"{p.cost.processes:,}"),
@@ -177,9 +178,9 @@ def theory(comparison: Comparison) -> Markup | None:
             tag("th", c.name, scope="row"),
             tag("td", f"{number(p.capacity)} a second"),
             tag("td", f"{number(c.best.throughput.middle)} a second" if c.best else _NONE),
-            tag("td", percent(p.deviation), class_="off" if p.limit else None),
+            tag("td", percent(p.deviation), class_="off" if p.limit and is_less_than_predicted(c) else None),
             tag("td", duration(p.queue)),
-            tag("td", p.model, tag("strong", f" What limits instead: {p.limit}") if p.limit else None, class_="prose"),
+            tag("td", f"{p.model}. ", _limit(c, p), class_="prose"),
         )
         for c, p in found
     ]
@@ -187,6 +188,15 @@ def theory(comparison: Comparison) -> Markup | None:
         "tr", [tag("th", title, scope="col", class_="prose" if title == titles[-1] else None) for title in titles]
     )
     return _scrolled("Theory beside measurement", tag("table", tag("thead", head), tag("tbody", rows)))
+
+
+def _limit(configuration: Configuration, prediction: Prediction) -> Markup | None:
+    """Why it does less, or more, than was predicted."""
+    if not prediction.limit:
+        return None
+    if is_less_than_predicted(configuration):
+        return tag("strong", f"What limits instead: {prediction.limit}.")
+    return Markup("It does more: a request takes less when there are many.")
 
 
 def facts(values: Mapping[str, str]) -> Markup:
