@@ -8,10 +8,17 @@ import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from notes import note
+
+
+class HalfALoop(asyncio.SelectorEventLoop):
+    async def connect_accepted_socket(self, *_: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
 
 number: ContextVar[str] = ContextVar("number", default="none")
 

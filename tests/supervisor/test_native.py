@@ -346,6 +346,15 @@ def test_an_application_that_refuses_to_start(own_server: Start) -> None:
     assert last == ["eitherway: the application refused to start: ConnectionError: no database at db.example"]
 
 
+def test_a_loop_that_cannot_take_over_sockets_is_refused(own_server: Start) -> None:
+    assert own_server(AIOHTTP, "asyncio", "--loop", "asyncio:SelectorEventLoop").ask("/").status == 200
+    server = own_server(AIOHTTP, "asyncio", "--loop", "native_aiohttp:HalfALoop", ready=False)
+    assert server.wait() == 4
+    assert server.log.splitlines()[-1].startswith(
+        "eitherway: the loop native_aiohttp:HalfALoop cannot take over an accepted socket"
+    )
+
+
 @pytest.mark.parametrize(
     ("app", "engine", "why"),
     [

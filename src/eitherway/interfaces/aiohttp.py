@@ -11,12 +11,14 @@ import inspect
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from socket import socketpair
 from typing import Any
 
 from aiohttp import HttpVersion10, web
 from multidict import istr
 
 from eitherway.config import Config
+from eitherway.errors import EngineError
 from eitherway.interfaces.base import Colour, Loop
 from eitherway.interfaces.lifespan import refused
 from eitherway.interfaces.native import SWITCHED, Fields, Guest, House, Line, Native, Visit, line_of
@@ -45,6 +47,8 @@ class AiohttpInterface(Native):
     async def startup(self, loop: Loop) -> None:
         self._loop = asyncio.get_running_loop()
         config = self.config
+        if config.loop:
+            await self._try_loop()
         try:
             application = await self.application if inspect.isawaitable(self.application) else self.application
             self._runner = web.AppRunner(
@@ -64,6 +68,20 @@ class AiohttpInterface(Native):
         self._options: dict[str, Any] = self._server._kwargs  # the application's handler_args among them
         self._handle: Handler = self._server.request_handler
         self._server.request_handler = self._begin
+
+    async def _try_loop(self) -> None:
+        """Some of those that users bring cannot do what is done for every connection here. Raises EngineError."""
+        ours, theirs = socketpair()
+        with theirs:
+            try:
+                transport, _ = await self._loop.connect_accepted_socket(asyncio.Protocol, ours)
+            except NotImplementedError:
+                ours.close()
+                raise EngineError(
+                    f"the loop {self.config.loop} cannot take over an accepted socket (connect_accepted_socket), "
+                    "which aiohttp's server needs; leave --loop out"
+                ) from None
+            transport.close()
 
     async def shutdown(self) -> None:
         """All requests are answered, or have had their time."""
