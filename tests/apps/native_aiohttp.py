@@ -50,10 +50,10 @@ async def large(request: web.Request) -> web.Response:
 
 
 async def drip(request: web.Request) -> web.StreamResponse:
-    """Send a byte every now and then, for about a second."""
+    """Send a byte every now and then, for about two seconds."""
     response = web.StreamResponse()
     await response.prepare(request)
-    for _ in range(10):
+    for _ in range(20):
         await asyncio.sleep(0.1)
         await response.write(b"x")
     await response.write_eof()

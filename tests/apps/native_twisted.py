@@ -49,7 +49,7 @@ class Large(Resource):
 
 class Drip(Resource):
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        """Send a byte every now and then, for about a second."""
+        """Send a byte every now and then, for about two seconds."""
 
         def more(left: int) -> None:
             if left:
@@ -58,7 +58,7 @@ class Drip(Resource):
             else:
                 request.finish()
 
-        more(10)
+        more(20)
         return NOT_DONE_YET
 
 
