@@ -135,3 +135,4 @@ async def refuse(app: web.Application) -> None:
 app = create()
 refuses = create()
 refuses.on_startup.append(refuse)
+mistaken = web.Application(handler_args={"no_such": 1})

@@ -343,11 +343,18 @@ def test_an_async_factory_is_awaited(own_server: Start) -> None:
     assert server.ask("/").status == 200
 
 
-def test_an_application_that_refuses_to_start(own_server: Start) -> None:
-    server = own_server("native_aiohttp:refuses", "asyncio", ready=False)
+@pytest.mark.parametrize(
+    ("app", "why"),
+    [
+        ("refuses", "ConnectionError: no database at db.example"),
+        ("mistaken", "TypeError: RequestHandler.__init__() got an unexpected keyword argument 'no_such'"),
+    ],
+)
+def test_an_application_that_refuses_to_start(app: str, why: str, own_server: Start) -> None:
+    server = own_server(f"native_aiohttp:{app}", "asyncio", ready=False)
     assert server.wait() == 6
     last = [line for line in server.log.splitlines() if line.startswith("eitherway: ")]
-    assert last == ["eitherway: the application refused to start: ConnectionError: no database at db.example"]
+    assert last == [f"eitherway: the application refused to start: {why}"]
 
 
 def test_a_loop_that_cannot_take_over_sockets_is_refused(own_server: Start) -> None:

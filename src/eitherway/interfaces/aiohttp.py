@@ -61,11 +61,12 @@ class AiohttpInterface(Native):
                 max_headers=config.limit_request_fields,
             )
             await self._runner.setup()
+            assert self._runner.server is not None
+            self._server = self._runner.server
+            self._options: dict[str, Any] = self._server._kwargs  # the application's handler_args among them
+            _Protocol(self._server, loop=self._loop, **self._options)  # are they right?
         except Exception as error:
             raise refused("".join(traceback.format_exception(error))) from None
-        assert self._runner.server is not None
-        self._server = self._runner.server
-        self._options: dict[str, Any] = self._server._kwargs  # the application's handler_args among them
         self._handle: Handler = self._server.request_handler
         self._server.request_handler = self._begin
 
