@@ -172,6 +172,17 @@ def test_more_connections_than_allowed(app: str, engine: str, own_server: Start,
         assert client.response().body == b"waited"
 
 
+def test_the_longest_idle_connection_makes_room(own_server: Start) -> None:
+    server = own_server(AIOHTTP, "asyncio", "--limit-connections", "3")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(3)]
+        for client in (*clients, clients[0]):
+            assert client.ask("/").status == 200
+        assert server.ask("/").status == 200  # by a fourth
+        assert clients[1].is_closed()
+        assert [client.ask("/").status for client in (clients[0], clients[2])] == [200, 200]
+
+
 @one_each
 def test_every_request_is_in_the_access_log(app: str, engine: str, own_server: Start) -> None:
     server = own_server(app, engine, "--access-log", "-", "--access-format", "json")
