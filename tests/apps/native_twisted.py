@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from notes import note
 
@@ -120,3 +120,5 @@ if find_spec("wsproto") and find_spec("twisted.web.websocket"):
 
     root.putChild(b"chat", WebSocketResource(Chats()))  # type: ignore[arg-type]
 site = Site(root)
+odd = Site(root)
+odd.requestFactory = lambda *arguments: Request(*arguments)

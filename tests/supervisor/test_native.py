@@ -368,6 +368,12 @@ def test_an_application_that_refuses_to_start(app: str, why: str, own_server: St
     assert last == [f"eitherway: the application refused to start: {why}"]
 
 
+def test_a_site_whose_requests_cannot_be_counted_is_refused(own_server: Start) -> None:
+    server = own_server("native_twisted:odd", "twisted", ready=False)
+    assert server.wait() == 4
+    assert server.log.startswith("eitherway: the site's requestFactory is no class")
+
+
 def test_a_loop_that_cannot_take_over_sockets_is_refused(own_server: Start) -> None:
     assert own_server(AIOHTTP, "asyncio", "--loop", "asyncio:SelectorEventLoop").ask("/").status == 200
     server = own_server(AIOHTTP, "asyncio", "--loop", "native_aiohttp:HalfALoop", ready=False)

@@ -17,6 +17,7 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from eitherway.config import Config
+from eitherway.errors import EngineError
 from eitherway.http.exchange import Address
 from eitherway.http.h1 import FORWARDED
 from eitherway.interfaces.base import Colour, Loop
@@ -130,7 +131,12 @@ def _tell_of_websockets(channel: Any, guest: Guest) -> None:
 
 
 def _counting(factory: Any, native: TwistedInterface) -> Any:
-    """The site's class of requests, but one that tells when a request begins and ends."""
+    """The site's class of requests, but one that tells when a request begins and ends. Raises EngineError."""
+    if not isinstance(factory, type):
+        raise EngineError(
+            "the site's requestFactory is no class, so its requests cannot be counted; "
+            "make it a subclass of twisted.web.server.Request"
+        )
     guests = native.guests
 
     @implementer(IRequest)  # said of this class itself, it is found much quicker
