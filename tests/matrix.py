@@ -97,7 +97,11 @@ HOLES = (
         "The framework runs on Trio; its example does not, since the database's driver (psycopg's asynchronous side, "
         "asyncpg) needs asyncio. A plain driver called from threads does not: see FastAPI and Starlette.",
     ),
-    Hole(("trio",), ("notes_django_asgi", "notes_quart", "notes_sanic"), "The framework itself calls asyncio."),
+    Hole(
+        ("trio",),
+        ("notes_django_asgi", "notes_quart", "notes_sanic"),
+        "The framework itself calls asyncio. (Quart has a sister for Trio, quart-trio, which runs.)",
+    ),
     Hole(
         ("curio",),
         tuple(each.example for each in FRAMEWORKS if each.interface == "asgi"),

@@ -8,10 +8,17 @@ import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from notes import note
+
+
+class HalfALoop(asyncio.SelectorEventLoop):
+    async def connect_accepted_socket(self, *_: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
 
 number: ContextVar[str] = ContextVar("number", default="none")
 
@@ -43,10 +50,10 @@ async def large(request: web.Request) -> web.Response:
 
 
 async def drip(request: web.Request) -> web.StreamResponse:
-    """Send a byte every now and then, for about a second."""
+    """Send a byte every now and then, for about two seconds."""
     response = web.StreamResponse()
     await response.prepare(request)
-    for _ in range(10):
+    for _ in range(20):
         await asyncio.sleep(0.1)
         await response.write(b"x")
     await response.write_eof()
@@ -128,3 +135,4 @@ async def refuse(app: web.Application) -> None:
 app = create()
 refuses = create()
 refuses.on_startup.append(refuse)
+mistaken = web.Application(handler_args={"no_such": 1})

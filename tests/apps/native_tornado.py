@@ -51,8 +51,8 @@ class Large(RequestHandler):
 
 class Drip(RequestHandler):
     async def get(self) -> None:
-        """Send a byte every now and then, for about a second."""
-        for _ in range(10):
+        """Send a byte every now and then, for about two seconds."""
+        for _ in range(20):
             await asyncio.sleep(0.1)
             self.write(b"x")
             await self.flush()

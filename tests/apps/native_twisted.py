@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from notes import note
 
@@ -49,7 +49,7 @@ class Large(Resource):
 
 class Drip(Resource):
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        """Send a byte every now and then, for about a second."""
+        """Send a byte every now and then, for about two seconds."""
 
         def more(left: int) -> None:
             if left:
@@ -58,7 +58,7 @@ class Drip(Resource):
             else:
                 request.finish()
 
-        more(10)
+        more(20)
         return NOT_DONE_YET
 
 
@@ -120,3 +120,5 @@ if find_spec("wsproto") and find_spec("twisted.web.websocket"):
 
     root.putChild(b"chat", WebSocketResource(Chats()))  # type: ignore[arg-type]
 site = Site(root)
+odd = Site(root)
+odd.requestFactory = lambda *arguments: Request(*arguments)

@@ -109,7 +109,7 @@ def test_an_error_with_one_socket_takes_no_event_from_the_others(
     poller.turn(0)
     assert sorted(map(type, seen), key=str) == [int, int, str, str, str]
     assert seen[-2:] == ["failed", "posted"]
-    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+    assert [record.exc_info is not None for record in caplog.records] == [True], "one a second is enough"
     for sock in (each for pair in pairs for each in pair):
         sock.close()
     poller.close()

@@ -11,12 +11,14 @@ import inspect
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from socket import socketpair
 from typing import Any
 
 from aiohttp import HttpVersion10, web
+from multidict import istr
 
 from eitherway.config import Config
-from eitherway.http.forwarded import Origin
+from eitherway.errors import EngineError
 from eitherway.interfaces.base import Colour, Loop
 from eitherway.interfaces.lifespan import refused
 from eitherway.interfaces.native import SWITCHED, Fields, Guest, House, Line, Native, Visit, line_of
@@ -24,6 +26,11 @@ from eitherway.interfaces.native import SWITCHED, Fields, Guest, House, Line, Na
 logger = logging.getLogger("eitherway.app")
 
 _LAST_MOMENTS = 0.2  # seconds that aiohttp waits for handlers before it cancels them, and as long behind that
+
+# As multidict finds them quickest: it need not fold their case each time.
+_FORWARDED, _FOR, _PROTO, _HOST = (
+    istr(name.title()) for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
+)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -40,6 +47,8 @@ class AiohttpInterface(Native):
     async def startup(self, loop: Loop) -> None:
         self._loop = asyncio.get_running_loop()
         config = self.config
+        if config.loop:
+            await self._try_loop()
         try:
             application = await self.application if inspect.isawaitable(self.application) else self.application
             self._runner = web.AppRunner(
@@ -52,13 +61,28 @@ class AiohttpInterface(Native):
                 max_headers=config.limit_request_fields,
             )
             await self._runner.setup()
+            assert self._runner.server is not None
+            self._server = self._runner.server
+            self._options: dict[str, Any] = self._server._kwargs  # the application's handler_args among them
+            _Protocol(self._server, loop=self._loop, **self._options)  # are they right?
         except Exception as error:
             raise refused("".join(traceback.format_exception(error))) from None
-        assert self._runner.server is not None
-        self._server = self._runner.server
-        self._options: dict[str, Any] = self._server._kwargs  # the application's handler_args among them
         self._handle: Handler = self._server.request_handler
         self._server.request_handler = self._begin
+
+    async def _try_loop(self) -> None:
+        """Some of those that users bring cannot do what is done for every connection here. Raises EngineError."""
+        ours, theirs = socketpair()
+        with theirs:
+            try:
+                transport, _ = await self._loop.connect_accepted_socket(asyncio.Protocol, ours)
+            except NotImplementedError:
+                ours.close()
+                raise EngineError(
+                    f"the loop {self.config.loop} cannot take over an accepted socket (connect_accepted_socket), "
+                    "which aiohttp's server needs; leave --loop out"
+                ) from None
+            transport.close()
 
     async def shutdown(self) -> None:
         """All requests are answered, or have had their time."""
@@ -79,10 +103,9 @@ class AiohttpInterface(Native):
         if not house.has_room():
             return _busy()
         visit = _Visit(guest, request)
-        said = house.origin(guest.client, request._message.raw_headers)
-        if said is not None:
-            visit.client = said.client or visit.client
-            _believe(request, said)
+        headers = request._headers
+        if _FORWARDED in headers or _FOR in headers or _PROTO in headers or _HOST in headers:
+            _believe(house, visit)
         guest.begin(visit)
         return self._handle(request)
 
@@ -213,11 +236,16 @@ class _Visit(Visit):
         request._message = request._message._replace(should_close=True)
 
 
-def _believe(request: Any, said: Origin) -> None:
+def _believe(house: House, visit: _Visit) -> None:
     """Make it the request that the client sent to the proxy; a clone would not be what aiohttp goes on with."""
+    request = visit.request
+    said = house.origin(visit.client, request.raw_headers)
+    if said is None:
+        return
     known: dict[str, Any] = request._cache
     known["scheme"] = said.scheme or request.scheme
     if said.client is not None:
+        visit.client = said.client
         known["remote"] = said.client[0]
     if said.host is not None:
         known["host"] = said.host.decode("latin-1")

@@ -21,6 +21,7 @@ from eitherway.http.sessions import Sessions
 from eitherway.interfaces.base import Colour, Loop
 
 SWITCHED = 101
+_NEVER = 1e9  # seconds; beyond it there is room for an order
 _ARRIVED = 0.05  # seconds until a request that has arrived is begun: it may be anywhere within the framework
 
 
@@ -174,7 +175,7 @@ class Guest:
         self.socket = sock
         self.client = client
         self.requests = 0
-        self.deadline = float("inf")  # time-outs are the application's server's
+        self.deadline = _NEVER  # time-outs are the application's server's; the smaller, the longer it is idle
         self.visit: Visit | None = None  # the request that is being answered
         self.handler: Any = None  # what serves the connection there
         self.is_closed = False
@@ -206,6 +207,7 @@ class Guest:
         if visit is self.visit:
             house = self.native.house
             self.visit = None
+            self.deadline = _NEVER + monotonic()
             if house.access_log is not None:
                 house.answered(visit)
             house.ended(visit)

@@ -12,16 +12,20 @@ from typing import Any
 from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
+from twisted.web.iweb import IRequest
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 from eitherway.config import Config
+from eitherway.errors import EngineError
 from eitherway.http.exchange import Address
-from eitherway.http.h1 import FORWARDED as PROXIES
+from eitherway.http.h1 import FORWARDED
 from eitherway.interfaces.base import Colour, Loop
 from eitherway.interfaces.native import SWITCHED, Fields, Guest, House, Line, Native, Visit, line_of
 
 reactor: Any = installed
 
+_PROXIES = {name.title() for name in FORWARDED}  # as Twisted writes names
 _HOST = re.compile(rb"(\[[^]]*\]|[^:]*)(?::([0-9]*))?")
 
 
@@ -34,8 +38,8 @@ class TwistedInterface(Native):
         super().__init__(application, config, house)
         site: Any = application if isinstance(application, Site) else Site(application)  # type: ignore[no-untyped-call]
         self.site = site
+        self.guests: dict[object, Guest] = {}  # by transport
         site.requestFactory = _counting(site.requestFactory, self)
-        self._guests: dict[object, Guest] = {}  # by transport
         reactor.callWhenRunning(site.doStart)
         reactor.addSystemEventTrigger("before", "shutdown", site.doStop)
 
@@ -44,9 +48,6 @@ class TwistedInterface(Native):
 
     async def shutdown(self) -> None:
         """As startup."""
-
-    def guest_of(self, request: Request) -> Guest:
-        return self._guests[request.transport]
 
     def adopt(self, guest: Guest) -> None:
         sock = guest.socket
@@ -59,13 +60,13 @@ class TwistedInterface(Native):
 
         def lost(*reason: Any) -> None:
             lose(*reason)
-            self._guests.pop(transport, None)
+            self.guests.pop(transport, None)
             guest.closed()
 
         transport.connectionLost = lost
         guest.handler = transport
         guest.socket = transport.getHandle()
-        self._guests[transport] = guest
+        self.guests[transport] = guest
 
     def later(self, seconds: float, call: Callable[[], object]) -> object:
         return reactor.callLater(seconds, call)
@@ -130,13 +131,18 @@ def _tell_of_websockets(channel: Any, guest: Guest) -> None:
 
 
 def _counting(factory: Any, native: TwistedInterface) -> Any:
-    """The site's class of requests, but one that tells when a request begins and ends."""
+    """The site's class of requests, but one that tells when a request begins and ends. Raises EngineError."""
+    if not isinstance(factory, type):
+        raise EngineError(
+            "the site's requestFactory is no class, so its requests cannot be counted; "
+            "make it a subclass of twisted.web.server.Request"
+        )
+    guests = native.guests
 
+    @implementer(IRequest)  # said of this class itself, it is found much quicker
     class CountedRequest(factory):  # type: ignore[misc]
-        _visit: Visit | None = None
-
         def process(self) -> None:
-            visit = _Visit(native.guest_of(self), self)
+            visit = _Visit(guests[self.transport], self)
             if not native.house.has_room():
                 self.setResponseCode(503)
                 self.setHeader(b"retry-after", b"1")
@@ -144,20 +150,25 @@ def _counting(factory: Any, native: TwistedInterface) -> Any:
                 self.finish()
                 visit.guest.refuse(visit)
                 return
-            _believe_proxy(native, visit)
-            self._visit = visit
+            if not _PROXIES.isdisjoint(self.requestHeaders._rawHeaders):
+                _believe(native, visit)
             visit.guest.begin(visit)
-            super().process()
+            factory.process(self)
 
         def finish(self) -> None:
-            super().finish()
-            if self._visit is not None:
-                self._visit.guest.end(self._visit)
+            factory.finish(self)
+            end(self)
 
         def connectionLost(self, reason: object) -> None:  # noqa: N802
-            super().connectionLost(reason)
-            if self._visit is not None:
-                self._visit.guest.end(self._visit)
+            factory.connectionLost(self, reason)
+            end(self)
+
+    def end(request: Request) -> None:
+        # The request does not know its visit, which knows it: a circle would be left to the garbage collector.
+        guest = guests.get(request.transport)
+        visit = guest.visit if guest is not None else None
+        if guest is not None and visit is not None and visit.request is request:
+            guest.end(visit)
 
     return CountedRequest
 
@@ -202,11 +213,9 @@ def _fields(request: Any) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, values in request.requestHeaders.getAllRawHeaders() for value in values]
 
 
-def _believe_proxy(native: TwistedInterface, visit: _Visit) -> None:
+def _believe(native: TwistedInterface, visit: _Visit) -> None:
     """Take client, scheme and host from what a trusted proxy says of them."""
     request = visit.request
-    if not any(map(request.requestHeaders.hasHeader, PROXIES)):
-        return
     said = native.house.origin(visit.client, _fields(request))
     if said is None:
         return

@@ -34,6 +34,7 @@ class Poller:
         self._posted: deque[Callable[[], None]] = deque()
         self._eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.now = monotonic()
+        self._silent_until = 0.0
         self.watch(self._eventfd, self._on_wake)
 
     def fileno(self) -> int:
@@ -80,7 +81,7 @@ class Poller:
                 try:
                     handler(bits)
                 except Exception:  # the others' events come once; and some loops would watch us no more
-                    logger.exception("an error in the server itself, with a socket")
+                    self._complain()
         if self._posted:
             self._run_posted()
 
@@ -102,7 +103,13 @@ class Poller:
             try:
                 self._posted.popleft()()
             except Exception:
-                logger.exception("an error in the server itself")
+                self._complain()
+
+    def _complain(self) -> None:
+        """Log an error of the server's own; one a second, since a listener's may come at every turn."""
+        if self.now >= self._silent_until:
+            self._silent_until = self.now + 1.0
+            logger.exception("an error in the server itself")
 
     def close(self) -> None:
         os.close(self._eventfd)
