@@ -436,7 +436,7 @@ def test_receive_behind_a_body_that_was_refused(server: Server, key: str) -> Non
         client.send(b"no size\r\n")
         assert client.response().status == 400
         assert client.is_closed()
-    assert server.notes(key)[1:3] == ["http.disconnect", "http.disconnect"]
+    wait_until(lambda: server.notes(key)[1:3] == ["http.disconnect", "http.disconnect"])
     assert server.ask("/hello").body == b"hello"
 
 
