@@ -13,7 +13,7 @@ from serving import Server, Start
 settings.register_profile("eitherway", deadline=None)
 settings.load_profile("eitherway")
 
-MOST_SHARED = 20  # servers kept at once; each takes some 30 MB
+MOST_SHARED = 40  # servers kept at once; each takes some 30 MB
 
 
 # They try processes, measurements, and what others have written; not what a version of Python may change.
