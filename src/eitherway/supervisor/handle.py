@@ -6,7 +6,9 @@ there has ended, however it did.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import socket as socket_module
 from dataclasses import dataclass, field
 from socket import socket as Socket  # noqa: N812
@@ -50,6 +52,20 @@ class Line:
             self._buffer += data
         *lines, self._buffer = self._buffer.split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def tell_by(self, number: int) -> None:
+        """Have this process get a signal when something comes, or the other end is closed; 0: no more.
+
+        For when it does not look: what it runs may never come to an end.
+        """
+        fd = self.socket.fileno()
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if number:
+            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(fd, fcntl.F_SETSIG, number)
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
+        else:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_ASYNC)
 
     def close(self) -> None:
         self.socket.close()

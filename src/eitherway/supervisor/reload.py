@@ -63,6 +63,7 @@ class Watcher:
         self.line.close()
 
     def stop(self) -> None:
+        self._events.unwatch(self.line)
         self.line.close()
         try:
             os.kill(self.pid, signal.SIGKILL)

@@ -13,22 +13,28 @@ class Remains:
         self._directory = directory
         self._pid_file = Path(pid_file).absolute() if pid_file else None
         self._pid = f"{os.getpid()}\n"
-        self._control: Path | None = None
+        self._control: list[Path] = []  # where it is, or may be
         self._inode = 0
 
-    def add_control_socket(self, path: Path) -> None:
-        self._control, self._inode = path.absolute(), path.stat().st_ino
+    def add_control_socket(self, paths: list[Path], inode: int) -> None:
+        self._control, self._inode = [path.absolute() for path in paths], inode
+
+    def take_pid_file(self) -> None:
+        """Put our number where that of a former supervisor is. Raises OSError."""
+        if self._pid_file is not None:
+            self._pid_file.write_text(self._pid)
 
     def socket_of(self, worker: int) -> str:
         return f"{self._directory}/{worker}.sock" if self._directory else ""
 
     def remove(self, worker: int) -> None:
         """In an orphan, at its end. What a new supervisor has put in the place is left; the last one out closes up."""
-        try:
-            if self._control is not None and self._control.stat().st_ino == self._inode:
-                self._control.unlink()
-        except OSError:
-            pass  # another was faster
+        for path in self._control:
+            try:
+                if path.stat().st_ino == self._inode:
+                    path.unlink()
+            except OSError:
+                pass  # it is at the other place, or another was faster
         try:
             if self._pid_file is not None and self._pid_file.read_text() == self._pid:
                 self._pid_file.unlink()

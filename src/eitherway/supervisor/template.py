@@ -26,6 +26,7 @@ from eitherway.supervisor.forking import fork, reset_signals
 from eitherway.supervisor.handle import Failure, Line, make_lines
 from eitherway.worker import load
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 MakePost = Callable[[int, Line, int], Post]  # of a worker's number, line and slot
@@ -54,7 +55,7 @@ class Template:
     ) -> None:
         self.generation = generation
         self.failure = Failure("the template process has ended", "", 1)  # until it says a better reason
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self.line, theirs = make_lines()
         self.pid = fork()
         if not self.pid:
@@ -79,17 +80,28 @@ class Template:
         """It forks what it was asked for, then ends."""
         self.line.socket.shutdown(socket_module.SHUT_WR)
 
+    def signal(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass  # it has ended
+
     def kill(self) -> None:
         self.line.close()
+        self.signal(signal.SIGKILL)
         try:
-            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
+        except ChildProcessError:
             pass  # it has ended
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def _be_template(config: Config, sockets: list[Socket], application: object, post: MakePost, line: Line) -> None:
     reset_signals()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an import may never come to its end
     loaded = _load(config, application, line)
     if loaded is None:
         return
@@ -108,8 +120,6 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
             continue
         line.close()
         if fds[1:]:
-            for sock in sockets:
-                sock.close()
             sockets = [Socket(fileno=fds[1])]
         own = post(message["id"], Line(Socket(fileno=fds[0])), message["slot"])
         run_worker(replace(config, chdir=""), sockets, loaded, own)
