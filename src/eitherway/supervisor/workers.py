@@ -39,7 +39,7 @@ class Workers:
         self._application = application
         self._forget = forget
         self._remains = remains
-        self._memory = OutOfMemory()
+        self.memory = OutOfMemory()
         self._templates: list[Template] = []  # the last one is of the newest generation
 
     # -- starting -------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Workers:
         if code < 0:
             how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
             if code == -signal.SIGKILL and not handle.reason:
-                how += self._memory.word()
+                how += self.memory.word()
         else:
             how = f"ended with exit code {code}"
             if code == SPEECHLESS:
