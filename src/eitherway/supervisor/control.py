@@ -83,11 +83,8 @@ class ControlServer:
         self._events.watch(line, lambda: self._hear(line))
 
     def _hear(self, line: Line) -> None:
-        try:
-            for message in line.receive():
-                self._on_command(str(message.get("command")), line.send)
-        except (ValueError, AttributeError):
-            line.closed = True  # no JSON object
+        for message in line.receive():
+            self._on_command(str(message.get("command")), line.send)
         if line.closed:
             self._events.unwatch(line)
             self._clients.remove(line)
