@@ -91,6 +91,14 @@ def test_a_failed_reload_keeps_the_old_workers() -> None:
     assert policy.decide(Reload(), 20.0) == [Spawn(4)]
 
 
+def test_a_reload_that_fails_later_says_how_far_it_came() -> None:
+    policy = started(2)
+    policy.decide(Reload(), 10.0)
+    policy.decide(Ready(3), 11.0)
+    assert policy.decide(Died(4), 12.0) == [ReloadFailed(new=1)]
+    assert of_phase(policy, Phase.SERVING) == [1, 3]
+
+
 def test_a_reload_gives_up_those_that_are_starting_yet() -> None:
     """Their import may never end, which is what the second reload is to cure."""
     policy = started(2)

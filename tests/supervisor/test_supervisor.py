@@ -267,6 +267,24 @@ def test_status_and_stop(supervised: StartSupervised) -> None:
     assert gone.stderr.count("\n") == 1
 
 
+def test_a_control_socket_is_not_taken_from_a_server_that_lives(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 1)
+    second = eitherway("serve", "supervised:app", "--bind", "127.0.0.1:0", "--control-socket", control(server))
+    assert (second.returncode, second.stderr.count("\n")) == (5, 1)
+    assert f"another server has the control socket {control(server)}" in second.stderr
+    assert status(server)["supervisor"]["pid"] == server.process.pid
+
+
+def test_a_control_socket_that_was_left_behind_is_taken(supervised: StartSupervised) -> None:
+    first = supervised("supervised:app", "sync", 1)
+    with socket.socket(socket.AF_UNIX) as sock:
+        stale = f"{control(first)}.stale"
+        sock.bind(stale)
+    server = supervised("supervised:app", "sync", 1, "--control-socket", stale, ready=False)
+    server.control = stale  # type: ignore[attr-defined]
+    wait_for_workers(server.wait_ready(), 1)
+
+
 def test_the_counts_of_a_dead_worker_are_kept(supervised: StartSupervised) -> None:
     server = supervised("supervised:app", "sync", 2)
     for _ in range(10):

@@ -60,8 +60,10 @@ class ControlServer:
         self.socket.setblocking(False)
         events.watch(self.socket, self._accept)
 
-    def appear(self) -> None:
-        """Raises BindError."""
+    def appear(self, *, replaces: bool = False) -> None:
+        """`replaces`: the server that has the place now is ours. Raises BindError."""
+        if not replaces and _is_answered(self.path):
+            raise BindError(f"another server has the control socket {self.path}; stop it, or name another place")
         try:
             self.fresh.replace(self.path)
         except OSError as error:
@@ -109,6 +111,15 @@ class ControlServer:
     def close(self) -> None:
         self.forget()
         self.disappear()
+
+
+def _is_answered(path: Path) -> bool:
+    with Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False  # there is nobody, or not any more
+    return True
 
 
 def _private_directory() -> Path:

@@ -40,7 +40,7 @@ class Line:
         return True
 
     def receive(self) -> list[dict[str, Any]]:
-        """What has come. Afterwards `closed` says whether more can come; of one who sends no JSON objects it is true."""
+        """What has come. Afterwards `closed` says whether more can come; not from one who sends no JSON."""
         while True:
             try:
                 data = self.socket.recv(_RECEIVE)
@@ -82,7 +82,7 @@ class Line:
 def _shortened(text: str) -> str:
     """Without the middle of what would not fit into a line: a traceback shows what it is at its ends."""
     left_out = len(text) - 2 * _LONGEST_END
-    return text if left_out <= 0 else f"{text[:_LONGEST_END]}\n[{left_out} characters]\n{text[-_LONGEST_END:]}"
+    return text if left_out <= 0 else f"{text[:_LONGEST_END]} [{left_out} characters] {text[-_LONGEST_END:]}"
 
 
 def make_lines() -> tuple[Line, Line]:

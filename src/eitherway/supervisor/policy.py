@@ -148,7 +148,9 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class ReloadFailed:
-    """The new generation cannot start; the old one goes on."""
+    """The new generation cannot start; the old one goes on. `new`: workers that were replaced before."""
+
+    new: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +265,10 @@ class Policy:
     def _give_reload_up(self) -> None:
         """What serves is what is wanted; new workers that start yet may go on."""
         self.reloading = False
+        new = sum(member.generation == self.generation for member in self._in(Phase.SERVING))
         for member in self.members.values():
             member.generation = self.generation
-        self._actions.append(ReloadFailed())
+        self._actions.append(ReloadFailed(new))
 
     def _on_reload(self, now: float) -> None:
         for member in self._in(Phase.STARTING):

@@ -324,10 +324,11 @@ class Supervisor:
                 case p.Reloaded():
                     logger.info("reloaded: all workers are new")
                     self._end_reload({"reloaded": self.policy.wanted})
-                case p.ReloadFailed():
-                    why = self._why()
-                    logger.error("the reload failed, and the workers from before go on: %s", why)
-                    self._end_reload({"error": f"the reload failed, and the workers from before go on: {why}"})
+                case p.ReloadFailed(new):
+                    others = f"; {new} are new" if new else ""
+                    said = f"the reload failed, and the workers from before go on{others}: {self._why()}"
+                    logger.error("%s", said)
+                    self._end_reload({"error": said})
                 case p.Finished(exit_code):
                     self._exit_code = exit_code
 
@@ -369,7 +370,7 @@ class Supervisor:
         try:
             self._remains.take_pid_file()
             if self._control is not None:
-                self._control.appear()
+                self._control.appear(replaces=True)
         except (OSError, BindError) as error:
             logger.error("cannot take the former server's place: %s", error)
         predecessor.replace(self._sockets)
