@@ -11,6 +11,8 @@ import faults
 import pytest
 from production import Site, StartSite
 
+from eitherway.supervisor import upgrade
+from eitherway.supervisor.events import Events
 from serving import APPS, wait_until
 
 WAIT = """
@@ -123,3 +125,13 @@ def test_an_upgrade_in_the_middle_of_a_reload(gated: Gated) -> None:
     assert answer(gated.path) == b"HTTP/1.1 200 OK"
     site.stop()
     assert gated.left_behind() == []
+
+
+def test_process_1_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container ends with it."""
+    said: list[str] = []
+    monkeypatch.setattr(upgrade.logger, "error", said.append)
+    monkeypatch.setattr(upgrade, "fork", lambda: pytest.fail("it was to fork nothing"))
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    upgrade.Upgrade([], lambda: None, Events()).begin()
+    assert "process 1" in said[0]

@@ -15,7 +15,8 @@ from serving import APPS
 ACTIVATED = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+if "fd://3" not in sys.argv:
+    os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execv(sys.executable, [sys.executable, "-m", "eitherway", "serve", "supervised:app", *sys.argv[2:]])
 """
 
@@ -29,14 +30,15 @@ def answer(address: str | tuple[str, int]) -> bytes:
         return client.recv(1000).partition(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("bind", [(), ("--bind", "fd://3")])
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sockets_as_systemd_passes_them(tmp_path: Path, family: int, workers: int) -> None:
-    """They are systemd's: when the server has ended it is started by the next connection, which must find the file."""
+def test_sockets_as_systemd_passes_them(tmp_path: Path, family: int, workers: int, bind: tuple[str, ...]) -> None:
+    """They are not ours: when the server has ended the next connection starts it anew, and must find the file."""
     with socket.socket(family) as sock:
         sock.bind(("127.0.0.1", 0) if family == socket.AF_INET else str(tmp_path / "a.sock"))
         sock.listen(16)
-        options = ["--chdir", str(APPS), "-w", str(workers), "--engine", "sync"]
+        options = ["--chdir", str(APPS), "-w", str(workers), "--engine", "sync", *bind]
         process = subprocess.Popen(
             [sys.executable, "-c", ACTIVATED, str(sock.fileno()), *options],
             pass_fds=[sock.fileno()], stderr=subprocess.PIPE, text=True,
