@@ -13,7 +13,7 @@ from production import Site, StartSite
 
 from eitherway.supervisor import upgrade
 from eitherway.supervisor.events import Events
-from serving import APPS, wait_until
+from serving import APPS, PATIENCE, wait_until
 
 WAIT = """
 import pathlib, time
@@ -108,8 +108,8 @@ def test_an_end_is_the_end_of_a_new_one_that_is_starting_too(gated: Gated, numbe
     site = gated.site
     gated.begin_upgrade()
     site.send(number)
+    assert site.process.wait(PATIENCE) == 0
     site.wait_until_gone()
-    assert site.process.returncode == 0
     assert gated.left_behind() == []
     assert "did not start" not in site.log
 

@@ -349,6 +349,37 @@ def test_workers_are_forked_from_what_was_imported_once(supervised: StartSupervi
     assert server.stop() == 0
 
 
+ORPHANING = """
+import os, time
+def app(environ, start_response):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        if not os.fork():
+            os.write(writer, b"%d" % os.getpid())
+            time.sleep(60)
+        os._exit(0)
+    os.waitpid(child, 0)
+    body = os.read(reader, 20)
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_an_orphan_of_an_application_is_no_zombie_at_its_end(supervised: StartSupervised, tmp_path: Path) -> None:
+    """With a template we inherit it."""
+    (tmp_path / "orphaning.py").write_text(ORPHANING)
+    server = supervised("orphaning:app", "sync", 2, "--chdir", str(tmp_path), "--preload")
+    orphan = int(get(server, "/")[1])
+    wait_until(lambda: orphan in children(server.process.pid))
+    kill(orphan)
+    wait_until(lambda: not Path(f"/proc/{orphan}").exists())
+    victim = workers(server)[1]
+    kill(victim)
+    wait_until(lambda: f"worker 1 (pid {victim}) was killed by signal 9" in server.log)
+    assert server.stop() == 0
+
+
 def test_preload_with_gevent_is_refused_with_the_reason() -> None:
     run = eitherway("serve", "supervised:app", "--engine", "gevent", "-w", "2", "--preload", "--bind", "127.0.0.1:0")
     assert run.returncode == 2

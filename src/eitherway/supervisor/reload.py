@@ -53,7 +53,7 @@ class Watcher:
     def _hear(self) -> None:
         changed = [str(message["changed"]) for message in self.line.receive()]
         if self.line.closed:
-            self._events.unwatch(self.line)
+            self.stop()
             self._on_change("")
         elif changed:
             self._on_change(changed[0])

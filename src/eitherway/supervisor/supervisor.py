@@ -273,6 +273,7 @@ class Supervisor:
                 logger.error("%s", obituary)
             self._decide(p.Died(handle.id, handle.failure.exit_code if handle.failure else 0))
         self._reap_balancer()
+        self.workers.bury_strangers(each.pid for each in (self._front, self._watcher, self._upgrade) if each)
 
     def _reap_balancer(self) -> None:
         front, now = self._front, monotonic()

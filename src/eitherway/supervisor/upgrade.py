@@ -33,7 +33,7 @@ class Upgrade:
         self._sockets = sockets
         self._on_replaced = on_replaced
         self._events = events
-        self._pid = 0  # of one that is starting
+        self.pid = 0  # of one that is starting
         self._line: Line | None = None
         self._is_cancelled = False
 
@@ -41,15 +41,15 @@ class Upgrade:
         if os.getpid() == 1:
             logger.error("this is process 1, with which all others end: start a new container instead of this upgrade")
             return
-        if self._pid:
-            logger.warning("the new program is starting already (pid %d)", self._pid)
+        if self.pid:
+            logger.warning("the new program is starting already (pid %d)", self.pid)
             return
         try:
-            self._pid, self._line = _start_successor(self._sockets)
+            self.pid, self._line = _start_successor(self._sockets)
         except OSError as error:
             logger.error("cannot start the program anew: %s", error)
             return
-        logger.info("starting the program anew, with the sockets that are open (pid %d)", self._pid)
+        logger.info("starting the program anew, with the sockets that are open (pid %d)", self.pid)
         self._events.watch(self._line, self._hear)
 
     def _hear(self) -> None:
@@ -59,7 +59,7 @@ class Upgrade:
             return
         self._events.unwatch(self._line)
         self._line.close()
-        pid, self._pid, self._line = self._pid, 0, None
+        pid, self.pid, self._line = self.pid, 0, None
         if not is_ready:
             os.waitpid(pid, 0)
             if not self._is_cancelled:
@@ -74,8 +74,8 @@ class Upgrade:
     def cancel(self) -> None:
         """The server is to end, and so is a new one that is starting."""
         self._is_cancelled = True
-        if self._pid:
-            os.kill(self._pid, signal.SIGTERM)
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
 
     def forget(self) -> None:
         """In a child: close the line."""

@@ -179,6 +179,18 @@ class Workers:
                 ended.append((handle, status))
         return ended
 
+    def bury_strangers(self, known: Iterable[int]) -> None:
+        """Processes that an application has left behind are ours at their end: where we are process 1, and where
+        workers are forked from a template. `known` are others of the supervisor's own."""
+        if any(not handle.pid for handle in self.handles.values()):
+            return  # its template has not said yet which it is
+        ours = {*known, *(handle.pid for handle in self.handles.values()), *(each.pid for each in self._templates)}
+        try:
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in ours:
+                os.waitpid(ended.si_pid, 0)
+        except ChildProcessError:
+            pass  # we have no children at all
+
     def bury(self, handle: Handle) -> None:
         """Forget a worker that has ended; its counts are kept."""
         del self.handles[handle.id]
