@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from eitherway.metrics.counters import RUNNING
 from eitherway.supervisor.handle import Handle, make_lines
 from eitherway.supervisor.remains import Remains
 from eitherway.supervisor.workers import Workers
+from load import Load
 from serving import APPS, Server, wait_until
 
 PRELOADS = [(), ("--preload",)]
@@ -132,6 +134,38 @@ def eitherway_begins(command: str, server: Server) -> socket.socket:
 def read_all(client: socket.socket) -> bytes:
     with client, client.makefile("rb") as stream:
         return stream.read()
+
+
+@pytest.mark.parametrize("options", PRELOADS)
+def test_many_reloads_at_once_end_as_one(supervised: StartSupervised, options: tuple[str, ...]) -> None:
+    """Workers that are given up while they are forked take nothing with them that is the server's."""
+    server = supervised("supervised:app", "threads", 2, *options)
+    before = set(workers(server).values())
+    with Load(server) as load:
+        for times in range(1, 16):
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: server.log.count("reloading: replacing") == times)  # noqa: B023
+            load.wait_for(5)
+        wait_for_workers(server, 2, without=before)
+        wait_until(lambda: not status(server)["supervisor"]["reloading"])
+        wait_until(lambda: len(status(server)["workers"]) == 2)
+    assert load.failures == [] and set(load.statuses) == {200}
+    assert load.reconnects == 0
+    assert "ERROR" not in server.log
+
+
+def test_what_is_the_servers_is_left_while_it_lives(tmp_path: Path) -> None:
+    """A worker may find its line closed although the supervisor has not ended."""
+    control, pid_file = tmp_path / "control", tmp_path / "pid"
+    remains = Remains("", str(pid_file))
+    control.touch()
+    pid_file.write_text(f"{os.getpid()}\n")
+    remains.add_control_socket([control], control.stat().st_ino)
+    if not (child := os.fork()):
+        remains.remove(1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert control.exists() and pid_file.exists()
 
 
 def test_usr1_is_no_end_of_workers_that_are_not_forked_yet(supervised: StartSupervised, caught: Caught) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import sleep
+
+_LOOKS, _PAUSE = 20, 0.01  # seconds
 
 
 class Remains:
@@ -12,7 +15,8 @@ class Remains:
     def __init__(self, directory: str, pid_file: str) -> None:
         self._directory = directory
         self._pid_file = Path(pid_file).absolute() if pid_file else None
-        self._pid = f"{os.getpid()}\n"
+        self._supervisor = os.getpid()
+        self._pid = f"{self._supervisor}\n"
         self._control: list[Path] = []  # where it is, or may be
         self._inode = 0
 
@@ -27,8 +31,18 @@ class Remains:
     def socket_of(self, worker: int) -> str:
         return f"{self._directory}/{worker}.sock" if self._directory else ""
 
+    def _is_orphan(self) -> bool:
+        """That our line is closed is not enough: a supervisor that lives may have let go of us."""
+        for _ in range(_LOOKS):
+            if os.getppid() != self._supervisor:
+                return True
+            sleep(_PAUSE)  # a process that ends closes its files first, and then its children get another parent
+        return False
+
     def remove(self, worker: int) -> None:
         """In an orphan, at its end. What a new supervisor has put in the place is left; the last one out closes up."""
+        if not self._is_orphan():
+            return
         for path in self._control:
             try:
                 if path.stat().st_ino == self._inode:

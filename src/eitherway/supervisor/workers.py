@@ -119,6 +119,8 @@ class Workers:
                         handle.pid = pid
                         if pid < 0:
                             handle.failure = Failure("the system allows no more processes", "", 1)
+                        elif handle.reason:
+                            self.signal(handle, signal.SIGKILL)  # it is not wanted any more
                 case {"failed": text, "traceback": trace, "exit_code": code}:
                     template.failure = Failure(text, trace, code)  # its end may be seen only later
                 case {"warning": text}:
@@ -204,6 +206,8 @@ class Workers:
         code = os.waitstatus_to_exitcode(status)
         if handle.failure is not None or (code == 0 and (handle.is_draining or not handle.is_ready)):
             return ""
+        if code == -signal.SIGTERM and handle.is_draining and not handle.is_ready:
+            return ""  # as it was told, before it could hear
         if handle.reason == UNWANTED and not self.board.words(handle.slot)[c.RUNNING]:
             return ""
         if code < 0:
@@ -254,7 +258,7 @@ class Workers:
 
     def _keep_from_being_forked(self, handle: Handle) -> None:
         """Its template is still importing, perhaps for ever; and of no worker that it was asked for more is wanted."""
-        handle.line.socket.shutdown(socket_module.SHUT_RDWR)  # if it is forked just now, it ends by itself
+        handle.line.send({"drain": "final"})  # if it is forked just now
         for template in self._templates:
             if template.generation == handle.generation:
                 template.signal(signal.SIGKILL)
