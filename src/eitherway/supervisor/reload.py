@@ -63,6 +63,8 @@ class Watcher:
         self.line.close()
 
     def stop(self) -> None:
+        if not self.pid:
+            return  # it has been stopped
         self._events.unwatch(self.line)
         self.line.close()
         try:
@@ -70,6 +72,7 @@ class Watcher:
             os.waitpid(self.pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass  # it has ended
+        self.pid = 0
 
 
 def _watch(paths: list[Path], line: Line) -> NoReturn:
