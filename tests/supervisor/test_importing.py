@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -209,10 +210,33 @@ def test_the_end_of_idle_workers_is_no_error(supervised: StartSupervised) -> Non
     assert "ERROR" not in server.log
 
 
+FORKLESS = """
+import sys
+from eitherway.supervisor import workers
+fork, calls = workers.fork, []
+def once_not():
+    calls.append(True)
+    if len(calls) == 1:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+workers.fork = once_not
+from eitherway.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_when_a_first_worker_cannot_be_forked_the_others_end_too() -> None:
+    options = ["--chdir", str(APPS), "-w", "3", "--engine", "sync", "--bind", "127.0.0.1:0"]
+    command = [sys.executable, "-c", FORKLESS, "serve", "supervised:app", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith("eitherway: cannot start a worker: [Errno 11] Resource temporarily unavailable\n")
+
+
 def test_a_worker_that_cannot_be_started_costs_nothing(tmp_path: Path) -> None:
     workers = Workers(Config(), [], None, lambda: None, Remains(str(tmp_path / "gone"), ""))
     for id in range(3):
-        with pytest.raises(OSError, match="No such file or directory"):
+        with pytest.raises(OSError, match=f"cannot listen on {tmp_path}/gone/{id}.sock: No such file"):
             workers.spawn(id, 1)
     assert list(workers.board.taken()) == []
     assert workers.handles == {}

@@ -62,6 +62,7 @@ class Supervisor:
         self._watcher: Watcher | None = None
         self._upgrade = Upgrade(sockets, self._on_replaced, self._events)
         self._predecessor = find_predecessor()
+        self._undecided: list[p.Event] = []
         self._waiting: list[Answer] = []  # for the end of a reload
         self._failure: Failure | None = None  # of the last worker that could not start
         self._exit_code: int | None = None
@@ -132,8 +133,8 @@ class Supervisor:
 
     def _on_replaced(self) -> None:
         """A new supervisor serves with our sockets."""
-        if self._control is not None:
-            self._control.disappear()
+        assert self._control is not None
+        self._control.disappear()
         self._end(p.Retire())
 
     def _end(self, event: p.Stop | p.Retire) -> None:
@@ -163,11 +164,13 @@ class Supervisor:
         self._answer_waiting({"error": "the server is stopping"})
 
     def _reload(self) -> None:
-        if not self._stopping:
-            logger.info("reloading: replacing %d workers, one after the other", self.policy.wanted)
-            self._notifier.reloading()
-            self._failure = None
-            self._decide(p.Reload())
+        if self._stopping:
+            self._answer_waiting({"error": "the server is stopping"})
+            return
+        logger.info("reloading: replacing %d workers, one after the other", self.policy.wanted)
+        self._notifier.reloading()
+        self._failure = None
+        self._decide(p.Reload())
 
     def _resize(self, by: int) -> None:
         self._decide(p.Resize(by))
@@ -178,18 +181,12 @@ class Supervisor:
         for handle in self.workers.handles.values():
             self.workers.signal(handle, signal.SIGUSR1)
 
-    def _begin_upgrade(self) -> None:
-        if not self._stopping:
-            self._upgrade.begin()
-
     def _on_command(self, command: str, answer: Answer) -> None:
         if command == "status":
             answer(describe(self))
-        elif command == "reload" and not self._stopping:
+        elif command == "reload":
             self._waiting.append(answer)
             self._reload()
-        elif command == "reload":
-            answer({"error": "the server is stopping"})
         elif command == "stop":
             answer({"stopping": True})
             if not self._stopping:
@@ -304,34 +301,42 @@ class Supervisor:
     # -- what the policy decides ----------------------------------------------------------------------------
 
     def _decide(self, event: p.Event) -> None:
-        for action in self.policy.decide(event, monotonic()):
-            match action:
-                case p.Spawn(id):
-                    self._spawn(id)
-                case p.Drain(id, final):
-                    # The balancer says when it has nothing left there.
-                    if final or self._front is None or not self._front.remove(id):
-                        self.workers.drain(id, final)
-                    else:
-                        self.workers.take_leave([id], final)
-                case p.Kill(id, late):
-                    why = f"it did not end within {self.config.graceful_timeout:g} s" if late else UNWANTED
-                    self.workers.kill(id, why)
-                case p.BackOff(delay):
-                    logger.warning("workers die early: the next starts in %.3g s", delay)
-                case p.Serving():
-                    self._serving = True
-                    self._announce()
-                case p.Reloaded():
-                    logger.info("reloaded: all workers are new")
-                    self._end_reload({"reloaded": self.policy.wanted})
-                case p.ReloadFailed(new):
-                    others = f"; {new} are new" if new else ""
-                    said = f"the reload failed, and the workers from before go on{others}: {self._why()}"
-                    logger.error("%s", said)
-                    self._end_reload({"error": said})
-                case p.Finished(exit_code):
-                    self._exit_code = exit_code
+        self._undecided.append(event)
+        if len(self._undecided) > 1:
+            return  # what was decided before comes first: it is just being done
+        while self._undecided:
+            for action in self.policy.decide(self._undecided[0], monotonic()):
+                self._do(action)
+            self._undecided.pop(0)
+
+    def _do(self, action: p.Action) -> None:
+        match action:
+            case p.Spawn(id):
+                self._spawn(id)
+            case p.Drain(id, final):
+                # The balancer says when it has nothing left there.
+                if final or self._front is None or not self._front.remove(id):
+                    self.workers.drain(id, final)
+                else:
+                    self.workers.take_leave([id], final)
+            case p.Kill(id, late):
+                why = f"it did not end within {self.config.graceful_timeout:g} s" if late else UNWANTED
+                self.workers.kill(id, why)
+            case p.BackOff(delay):
+                logger.warning("workers die early: the next starts in %.3g s", delay)
+            case p.Serving():
+                self._serving = True
+                self._announce()
+            case p.Reloaded():
+                logger.info("reloaded: all workers are new")
+                self._end_reload({"reloaded": self.policy.wanted})
+            case p.ReloadFailed(new):
+                why = self._failure.message if self._failure else "a new worker ended before it served"
+                said = f"the reload failed, and the workers from before go on{f'; {new} are new' if new else ''}: {why}"
+                logger.error("%s", said)
+                self._end_reload({"error": said})
+            case p.Finished(exit_code):
+                self._exit_code = exit_code
 
     def _spawn(self, id: int) -> None:
         try:
@@ -342,9 +347,6 @@ class Supervisor:
             self._decide(p.Died(id, 1))
             return
         self._events.watch(handle.line, lambda: self._on_worker(handle))
-
-    def _why(self) -> str:
-        return self._failure.message if self._failure is not None else "a new worker ended before it served"
 
     def _announce(self) -> None:
         """Once, when the workers serve and the balancer, where there is one, accepts."""
@@ -368,10 +370,10 @@ class Supervisor:
             self._replace_predecessor(self._predecessor)
 
     def _replace_predecessor(self, predecessor: Predecessor) -> None:
+        assert self._control is not None
         try:
             self._remains.take_pid_file()
-            if self._control is not None:
-                self._control.appear(replaces=True)
+            self._control.appear(replaces=True)
         except (OSError, BindError) as error:
             logger.error("cannot take the former server's place: %s", error)
         predecessor.replace(self._sockets)
@@ -392,7 +394,7 @@ _SIGNALS: dict[int, Callable[[Supervisor], None]] = {
     signal.SIGQUIT: Supervisor._quit,
     signal.SIGHUP: Supervisor._reload,
     signal.SIGUSR1: Supervisor._reopen,
-    signal.SIGUSR2: Supervisor._begin_upgrade,
+    signal.SIGUSR2: lambda supervisor: supervisor._upgrade.begin(),
     signal.SIGTTIN: partial(Supervisor._resize, by=1),
     signal.SIGTTOU: partial(Supervisor._resize, by=-1),
 }

@@ -38,6 +38,8 @@ class Upgrade:
         self._is_cancelled = False
 
     def begin(self) -> None:
+        if self._is_cancelled:
+            return
         if os.getpid() == 1:
             logger.error("this is process 1, with which all others end: start a new container instead of this upgrade")
             return

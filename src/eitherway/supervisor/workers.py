@@ -283,7 +283,11 @@ class Workers:
 
 def _listen(path: str) -> Socket:
     sock = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
-    sock.bind(path)
+    try:
+        sock.bind(path)
+    except OSError as error:
+        sock.close()
+        raise OSError(f"cannot listen on {path}: {error.strerror or error}") from None
     sock.listen(_UNIX_BACKLOG)
     sock.setblocking(False)
     return sock
