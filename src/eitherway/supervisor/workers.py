@@ -184,6 +184,8 @@ class Workers:
     def bury_strangers(self, known: Iterable[int]) -> None:
         """Processes that an application has left behind are ours at their end: where we are process 1, and where
         workers are forked from a template. `known` are others of the supervisor's own."""
+        if os.getpid() != 1 and not self._config.preload:
+            return  # what else ends here is a child of who has called us, and not ours to be waited for
         if any(not handle.pid for handle in self.handles.values()):
             return  # its template has not said yet which it is
         ours = {*known, *(handle.pid for handle in self.handles.values()), *(each.pid for each in self._templates)}
