@@ -127,6 +127,21 @@ def test_an_upgrade_in_the_middle_of_a_reload(gated: Gated) -> None:
     assert gated.left_behind() == []
 
 
+def test_term_to_one_that_was_replaced_cuts_nothing_off(gated: Gated) -> None:
+    site = gated.site
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(gated.path))
+        client.sendall(b"GET /sleep?1 HTTP/1.0\r\n\r\n")
+        wait_until(lambda: any(each["running"] for each in site.status()["workers"]))
+        site.send(signal.SIGUSR2)
+        site.wait_logged("the new program serves")
+        os.kill(site.process.pid, signal.SIGTERM)
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    assert site.process.wait(PATIENCE) == 0
+    site.stop()
+
+
 def test_process_1_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container ends with it."""
     said: list[str] = []

@@ -1,5 +1,4 @@
 """The parent process. Asks the policy what to do about every event, and does it; hears signals, workers and commands.
-
 It never imports the application, so that nothing in an application can bring it down.
 """
 
@@ -66,7 +65,7 @@ class Supervisor:
         self._waiting: list[Answer] = []  # for the end of a reload
         self._failure: Failure | None = None  # of the last worker that could not start
         self._exit_code: int | None = None
-        self._stopping = self._serving = self._announced = False
+        self._stopping = self._told = self._serving = self._announced = False
         self._looked = 0.0
 
     def run(self) -> int:
@@ -124,17 +123,18 @@ class Supervisor:
 
     def _stop(self) -> None:
         """The first time gracefully, the second time now."""
-        if self._stopping:
+        if self._told:
             self._quit()
-            return
-        self._notifier.stopping()
-        logger.info("stopping %d workers", len(self.workers.handles))
-        self._end(p.Stop())
+        elif not self._stopping:  # else it has been replaced, and answers what is left
+            self._notifier.stopping()
+            logger.info("stopping %d workers", len(self.workers.handles))
+            self._end(p.Stop())
+        self._told = True
 
     def _on_replaced(self) -> None:
         """A new supervisor serves with our sockets."""
-        assert self._control is not None
-        self._control.disappear()
+        if self._control is not None:
+            self._control.disappear()
         self._end(p.Retire())
 
     def _end(self, event: p.Stop | p.Retire) -> None:

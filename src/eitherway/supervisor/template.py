@@ -57,7 +57,13 @@ class Template:
         self.failure = Failure("the template process has ended", "", 1)  # until it says a better reason
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self.line, theirs = make_lines()
-        self.pid = fork()
+        # It may be told to end at once, which must not be taken for the supervisor's end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            self.pid = fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            raise
         if not self.pid:
             try:
                 self.line.close()
@@ -65,6 +71,7 @@ class Template:
                 _be_template(config, sockets, application, post, theirs)
             finally:
                 os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         theirs.close()
 
     def fork(self, id: int, slot: int, line: Line, own: Socket | None) -> None:
@@ -101,10 +108,12 @@ def _prctl(option: int, value: int) -> None:
 
 def _be_template(config: Config, sockets: list[Socket], application: object, post: MakePost, line: Line) -> None:
     reset_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an import may never come to its end
     loaded = _load(config, application, line)
     if loaded is None:
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # or one could be forked that nobody is told of
     gc.collect()
     gc.freeze()
     line.socket.setblocking(True)
@@ -118,6 +127,7 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
             for fd in fds:
                 os.close(fd)
             continue
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         line.close()
         if fds[1:]:
             sockets = [Socket(fileno=fds[1])]

@@ -88,7 +88,14 @@ class Upgrade:
 def _start_successor(sockets: list[Socket]) -> tuple[int, Line]:
     """Start the program anew; its process and the line to it. Raises OSError."""
     ours, theirs = make_lines()
-    pid = fork()
+    # It may be told to end at once, which must not be taken for our own end.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    pid = -1
+    try:
+        pid = fork()
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if not pid:
         try:
             _become_successor(sockets, theirs)
@@ -105,6 +112,7 @@ def _become_successor(sockets: list[Socket], line: Line) -> None:
             signal.signal(number, signal.SIG_DFL)
         except (OSError, ValueError):
             pass  # SIGKILL, SIGSTOP, and numbers that are none
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     fds = [*(sock.fileno() for sock in sockets), line.fileno()]
     # First out of the way, then to their places: a place may be taken by another of them.
     away = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST + len(fds)) for fd in fds]

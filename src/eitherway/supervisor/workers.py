@@ -239,7 +239,8 @@ class Workers:
             return
         handle.is_draining = True
         if not handle.pid:
-            self.kill(id, UNWANTED)
+            handle.reason = UNWANTED
+            self._keep_from_being_forked(handle, signal.SIGTERM)
         elif not handle.is_ready or not handle.line.send({"drain": "final" if final else "retire"}):
             self.signal(handle, signal.SIGTERM)
 
@@ -256,14 +257,14 @@ class Workers:
         handle.reason = handle.reason or why
         self.signal(handle, signal.SIGKILL)
         if not handle.pid:
-            self._keep_from_being_forked(handle)
+            self._keep_from_being_forked(handle, signal.SIGKILL)
 
-    def _keep_from_being_forked(self, handle: Handle) -> None:
+    def _keep_from_being_forked(self, handle: Handle, number: int) -> None:
         """Its template is still importing, perhaps for ever; and of no worker that it was asked for more is wanted."""
         handle.line.send({"drain": "final"})  # if it is forked just now
         for template in self._templates:
             if template.generation == handle.generation:
-                template.signal(signal.SIGKILL)
+                template.signal(number)
 
     def signal(self, handle: Handle, number: int) -> None:
         if handle.pid <= 0:
