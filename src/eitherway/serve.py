@@ -13,7 +13,7 @@ from threading import current_thread, main_thread
 
 from eitherway.config import Config, Settings, parse_bind
 from eitherway.errors import ConfigError, StartError
-from eitherway.net.inherited import adopt, passed_sockets
+from eitherway.net.inherited import PREDECESSOR, adopt, passed_sockets
 from eitherway.net.listener import close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
 
@@ -65,6 +65,7 @@ def _wants_supervisor(config: Config) -> bool:
             config.max_requests,
             config.max_memory,
             "NOTIFY_SOCKET" in os.environ,  # systemd wants to be told how we are
+            PREDECESSOR in os.environ,  # as does a former supervisor
         )
     )
 
@@ -85,13 +86,17 @@ def _supervise(config: Config, sockets: list[Socket], application: object) -> in
 
 @contextmanager
 def _pid_file(name: str) -> Iterator[None]:
-    """The file with this process's number, for as long as it serves and nobody else has put his there."""
+    """The file with this process's number, for as long as it serves and nobody else has put his there.
+
+    A supervisor that is to replace another writes it when it does.
+    """
     if not name:
         yield
         return
     path, text = Path(name).absolute(), f"{os.getpid()}\n"
     try:
-        path.write_text(text)
+        if PREDECESSOR not in os.environ:
+            path.write_text(text)
     except OSError as error:
         raise ConfigError(f"cannot write the pid file {name}: {error.strerror}") from None
     try:

@@ -80,6 +80,7 @@ class Machine:
         self.directory = directory
         self.shop = directory / "shop"
         self.name = f"eitherway-test-{os.getpid()}"
+        self.parent_group = own_group()
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
         self._write_units()
@@ -170,9 +171,29 @@ class Machine:
         self._remove_group()
 
     def _remove_group(self) -> None:
+        for group in self._groups():
+            wait_until(lambda group=group: _is_removed(group))  # type: ignore[misc]
+
+    def _groups(self) -> list[Path]:
+        """Where its cgroup is, in every such file system: beside the one of the process that has made it."""
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-        for place in [fields[1] for fields in mounts if fields[2] == "cgroup2"]:
-            for group in Path(place).rglob(self.name):
-                wait_until(lambda group=group: "populated 0" in (group / "cgroup.events").read_text())  # type: ignore[misc]
-                for path, _, _ in os.walk(group, topdown=False):
-                    Path(path).rmdir()
+        return [
+            Path(fields[1]) / self.parent_group.lstrip("/") / self.name for fields in mounts if fields[2] == "cgroup2"
+        ]
+
+
+def own_group() -> str:
+    """The path of this process's cgroup, as seen from its own namespace."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
+
+
+def _is_removed(group: Path) -> bool:
+    """Remove a cgroup with those below it, as far as that goes: processes that were killed may be in it for a moment,
+    and others may remove what is in it at the same time."""
+    for path, _, _ in os.walk(group, topdown=False):
+        try:
+            Path(path).rmdir()
+        except OSError:
+            pass  # it is gone already, or still populated
+    return not group.exists()

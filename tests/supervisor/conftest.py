@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,11 @@ class Supervised(Server):
         self.control = control
 
     def close(self) -> None:
-        """End it the hard way; then nothing may be left behind."""
+        """End it now, whatever runs; then nothing may be left behind."""
         left = children(self.process.pid) if self.process.poll() is None else []
+        if left:
+            self.process.send_signal(signal.SIGQUIT)
+            wait_until(lambda: self.process.poll() is not None)
         super().close()
         try:
             wait_until(lambda: not any(is_alive(pid) for pid in left))

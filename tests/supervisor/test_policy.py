@@ -91,6 +91,32 @@ def test_a_failed_reload_keeps_the_old_workers() -> None:
     assert policy.decide(Reload(), 20.0) == [Spawn(4)]
 
 
+def test_a_reload_that_fails_later_says_how_far_it_came() -> None:
+    policy = started(2)
+    policy.decide(Reload(), 10.0)
+    policy.decide(Ready(3), 11.0)
+    assert policy.decide(Died(4), 12.0) == [ReloadFailed(new=1)]
+    assert of_phase(policy, Phase.SERVING) == [1, 3]
+
+
+def test_a_reload_gives_up_those_that_are_starting_yet() -> None:
+    """Their import may never end, which is what the second reload is to cure."""
+    policy = started(2)
+    assert policy.decide(Reload(), 10.0) == [Spawn(3)]
+    assert policy.decide(Reload(), 20.0) == [Drain(3), Spawn(4)]
+    assert policy.decide(Died(3), 20.1) == []
+    assert policy.decide(Ready(4), 21.0) == [Drain(2), Spawn(5)]
+    assert policy.decide(Ready(5), 22.0) == [Drain(1), Reloaded()]
+
+
+def test_a_reload_during_the_first_start_begins_it_anew() -> None:
+    policy = Policy(2, 30.0)
+    policy.decide(Begin(), 0.0)
+    assert policy.decide(Reload(), 1.0) == [Drain(1), Drain(2), Spawn(3), Spawn(4)]
+    assert policy.decide(Died(1), 1.1) == policy.decide(Died(2), 1.1) == policy.decide(Ready(3), 2.0) == []
+    assert policy.decide(Ready(4), 2.0) == [Serving(), Reloaded()]
+
+
 def test_a_worker_that_dies_is_replaced_at_once() -> None:
     policy = started(2)
     assert policy.decide(Died(1), 100.0) == [Spawn(3)]
@@ -135,7 +161,7 @@ def test_a_worker_that_does_not_end_is_killed() -> None:
     assert policy.decide(Stop(), 10.0) == [Drain(1, final=True)]
     assert policy.due() == 45.0
     assert policy.decide(Tick(), 44.9) == []
-    assert policy.decide(Tick(), 45.0) == [Kill(1)]
+    assert policy.decide(Tick(), 45.0) == [Kill(1, late=True)]
     assert policy.decide(Died(1), 45.0) == [Finished(0)]
 
 
@@ -177,7 +203,7 @@ def test_what_always_holds(wanted: int, course: list[tuple[str, int]]) -> None:
             "more": Resize(1),
             "less": Resize(-1),
         }.get(word, Tick())
-        serving = set(of_phase(policy, Phase.SERVING))
+        serving, starting = set(of_phase(policy, Phase.SERVING)), set(of_phase(policy, Phase.STARTING))
         actions = policy.decide(event, now)
         drained = [a.id for a in actions if isinstance(a, Drain)]
         live = of_phase(policy, Phase.STARTING) + of_phase(policy, Phase.SERVING)
@@ -185,10 +211,10 @@ def test_what_always_holds(wanted: int, course: list[tuple[str, int]]) -> None:
         # Nobody is spawned beyond one more than wanted.
         if any(isinstance(a, Spawn) for a in actions):
             assert len(live) <= policy.wanted + 1
-        # A worker is drained only where enough others serve.
-        if drained:
+        # A worker that serves is drained only where enough others serve.
+        if serving.intersection(drained):
             assert len(of_phase(policy, Phase.SERVING)) >= policy.wanted
-        assert set(drained) <= serving | {chosen}
+        assert set(drained) <= serving | {chosen} | (starting if word == "reload" else set())
         # Never fewer than wanted, unless backing off, or starting one by one after early deaths.
         if len(live) < policy.wanted:
             assert policy.spawn_at > now or (policy.streak > 1 and of_phase(policy, Phase.STARTING))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +22,7 @@ from supervising import (
 
 import serving
 from load import Load
-from serving import Server, wait_until
+from serving import wait_until
 
 ENGINES = (
     ("supervised:app", "sync"),
@@ -269,6 +267,24 @@ def test_status_and_stop(supervised: StartSupervised) -> None:
     assert gone.stderr.count("\n") == 1
 
 
+def test_a_control_socket_is_not_taken_from_a_server_that_lives(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 1)
+    second = eitherway("serve", "supervised:app", "--bind", "127.0.0.1:0", "--control-socket", control(server))
+    assert (second.returncode, second.stderr.count("\n")) == (5, 1)
+    assert f"another server has the control socket {control(server)}" in second.stderr
+    assert status(server)["supervisor"]["pid"] == server.process.pid
+
+
+def test_a_control_socket_that_was_left_behind_is_taken(supervised: StartSupervised) -> None:
+    first = supervised("supervised:app", "sync", 1)
+    with socket.socket(socket.AF_UNIX) as sock:
+        stale = f"{control(first)}.stale"
+        sock.bind(stale)
+    server = supervised("supervised:app", "sync", 1, "--control-socket", stale, ready=False)
+    server.control = stale  # type: ignore[attr-defined]
+    wait_for_workers(server.wait_ready(), 1)
+
+
 def test_the_counts_of_a_dead_worker_are_kept(supervised: StartSupervised) -> None:
     server = supervised("supervised:app", "sync", 2)
     for _ in range(10):
@@ -333,6 +349,37 @@ def test_workers_are_forked_from_what_was_imported_once(supervised: StartSupervi
     assert server.stop() == 0
 
 
+ORPHANING = """
+import os, time
+def app(environ, start_response):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        if not os.fork():
+            os.write(writer, b"%d" % os.getpid())
+            time.sleep(60)
+        os._exit(0)
+    os.waitpid(child, 0)
+    body = os.read(reader, 20)
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_an_orphan_of_an_application_is_no_zombie_at_its_end(supervised: StartSupervised, tmp_path: Path) -> None:
+    """With a template we inherit it."""
+    (tmp_path / "orphaning.py").write_text(ORPHANING)
+    server = supervised("orphaning:app", "sync", 2, "--chdir", str(tmp_path), "--preload")
+    orphan = int(get(server, "/")[1])
+    wait_until(lambda: orphan in children(server.process.pid))
+    kill(orphan)
+    wait_until(lambda: not Path(f"/proc/{orphan}").exists())
+    victim = workers(server)[1]
+    kill(victim)
+    wait_until(lambda: f"worker 1 (pid {victim}) was killed by signal 9" in server.log)
+    assert server.stop() == 0
+
+
 def test_preload_with_gevent_is_refused_with_the_reason() -> None:
     run = eitherway("serve", "supervised:app", "--engine", "gevent", "-w", "2", "--preload", "--bind", "127.0.0.1:0")
     assert run.returncode == 2
@@ -384,61 +431,3 @@ def test_a_worker_whose_threads_or_loop_are_held_is_replaced(
     wait_for_workers(server, 1, without=before)
     assert get(server, "/") == (200, b"ok")
     assert f"(GET {path})" in server.log
-
-
-# ---- sockets of others ----
-
-
-def test_sockets_as_systemd_passes_them(supervised: StartSupervised, tmp_path: Path) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(16)
-        code = (
-            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True);"
-            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
-            "os.execv(sys.executable, [sys.executable, '-m', 'eitherway', 'serve', 'supervised:app', *sys.argv[2:]])"
-        )
-        apps = str(Path(__file__).parent.parent / "apps")
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(sock.fileno()), "--chdir", apps, "-w", "2", "--engine", "sync"],
-            pass_fds=[sock.fileno()], stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        try:
-            with socket.create_connection(sock.getsockname(), 20) as client:
-                client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                client.settimeout(20)
-                assert client.recv(100).startswith(b"HTTP/1.1 200")
-        finally:
-            process.terminate()
-            assert process.stderr is not None
-            log = process.stderr.read()
-            assert process.wait(20) == 0, log
-    assert f"http://127.0.0.1:{sock.getsockname()[1]}" if sock.fileno() >= 0 else True
-
-
-def test_a_descriptor_as_bind(supervised: StartSupervised) -> None:
-    run = eitherway("serve", "supervised:app", "--bind", "fd://77")
-    assert run.returncode == 5
-    assert "fd://77" in run.stderr
-
-
-def test_an_upgrade_loses_no_request(supervised: StartSupervised, tmp_path: Path) -> None:
-    server: Server = supervised("supervised:app", "threads", 2, "--pid-file", str(tmp_path / "pid"))
-    old = {server.process.pid, *workers(server).values()}
-    successor = 0
-    try:
-        with Load(server) as load:
-            server.process.send_signal(signal.SIGUSR2)
-            wait_until(lambda: int((tmp_path / "pid").read_text() or 0) not in (0, server.process.pid))
-            successor = int((tmp_path / "pid").read_text())
-            assert server.process.wait(30) == 0
-            load.wait_for(50)
-        assert load.failures == []
-        assert set(load.statuses) == {200}
-        assert not any(is_alive(pid) for pid in old)
-        assert status(server)["supervisor"]["pid"] == successor
-    finally:
-        if successor:
-            left = [successor, *children(successor)]
-            kill(successor, signal.SIGTERM)
-            wait_until(lambda: not any(is_alive(pid) for pid in left))

@@ -7,8 +7,10 @@ import socket as socket_module
 from socket import socket as Socket  # noqa: N812
 
 from eitherway.errors import BindError
+from eitherway.net.listener import ListeningSocket
 
 FIRST = 3  # the first descriptor that is passed on
+PREDECESSOR = "_EITHERWAY_PREDECESSOR"  # a variable: by whom, where it is a former supervisor (supervisor.upgrade)
 
 
 def passed_sockets() -> list[Socket]:
@@ -27,7 +29,7 @@ def adopt(fd: int) -> Socket:
     """The listening socket that an inherited descriptor is. Raises BindError."""
     try:
         os.set_inheritable(fd, False)
-        sock = Socket(fileno=fd)
+        sock = ListeningSocket(fileno=fd)
     except OSError as error:
         raise BindError(f"fd://{fd}: no socket was passed under that number ({error.strerror})") from None
     if sock.type != socket_module.SOCK_STREAM or not sock.getsockopt(

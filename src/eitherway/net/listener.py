@@ -23,14 +23,21 @@ _ACCEPTS = 64  # connections taken in one turn, so that those open already are n
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
+class ListeningSocket(Socket):
+    """`owns_file`: a Unix socket's file goes with it. Not where somebody else has opened it, and may go on with it."""
+
+    owns_file = False
+
+
 def open_socket(bind: Bind, backlog: int) -> Socket:
     """A listening, non-blocking socket. Raises BindError."""
-    sock: Socket | None = None
+    sock: ListeningSocket | None = None
     try:
         if bind.path:
             _clear_stale(bind.path)
-            sock = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
+            sock = ListeningSocket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
             sock.bind(bind.path)
+            sock.owns_file = True
         else:
             family = socket_module.AF_INET6 if ":" in bind.host else socket_module.AF_INET
             family, kind, protocol, _, address = socket_module.getaddrinfo(
@@ -40,7 +47,7 @@ def open_socket(bind: Bind, backlog: int) -> Socket:
                 socket_module.SOCK_STREAM,
                 flags=socket_module.AI_PASSIVE,
             )[0]
-            sock = Socket(family, kind, protocol)
+            sock = ListeningSocket(family, kind, protocol)
             sock.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_REUSEADDR, 1)
             sock.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_NODELAY, 1)  # accepted sockets inherit it
             sock.bind(address)
@@ -54,10 +61,10 @@ def open_socket(bind: Bind, backlog: int) -> Socket:
 
 
 def close_socket(sock: Socket) -> None:
-    """Close a listening socket; a Unix socket's file goes with it."""
+    """Close a listening socket; a Unix socket's file goes with it, if it is ours."""
     if sock.fileno() < 0:
         return
-    path = sock.getsockname() if sock.family == socket_module.AF_UNIX else ""
+    path = sock.getsockname() if isinstance(sock, ListeningSocket) and sock.owns_file else ""
     sock.close()
     if path:
         Path(path).unlink(missing_ok=True)

@@ -99,12 +99,15 @@ class SupervisedWorker(Worker):
         self._enough = config.max_requests + jitter if config.max_requests else _UNLIMITED
         self._belongings.append(post.line.close)
         _take_start_signals()
+        signal.signal(signal.SIGTERM, self._on_early_end)
+        post.line.tell_by(signal.SIGTERM)
 
     def _prepare(self, interface: Interface) -> Interface:
         self._counters.words[c.CAPACITY] = slots(self._config, self._engine_name, interface.colour) or _UNLIMITED
         self._service.counters = self._counters
         if self._post.balances:
             self._service.siblings = c.Siblings(self._post.board, self._post.slot, _FRESH)
+        self._post.line.tell_by(0)
         self._poller.watch(self._post.line.fileno(), self._on_line)
         start_new_thread(self._guard, ())
         queues = interface.colour == "sync" and not MODELS[self._engine_name].patches
@@ -120,9 +123,16 @@ class SupervisedWorker(Worker):
     def _take_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_signal)
 
+    def _on_early_end(self, number: int, frame: object) -> NoReturn:
+        """While it starts: it is told to end, or the supervisor has died."""
+        self._post.line.receive()
+        if self._post.line.closed:
+            self._post.remains.remove(self._post.id)
+        os._exit(0)
+
     def _on_signal(self, number: int, frame: object) -> None:
         if not self._running:
-            os._exit(0)
+            self._on_early_end(number, frame)
         self._poller.post(self._retire)
 
     def _on_line(self, bits: int) -> None:
@@ -260,7 +270,6 @@ def _take_start_signals() -> None:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(128 + number))
     try:
         faulthandler.enable()  # a crash in compiled code shows its Python stack

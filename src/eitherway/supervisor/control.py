@@ -35,28 +35,42 @@ def default_directory() -> Path:
 
 
 class ControlServer:
-    """Listens; a line that has come is given to `on_command`, with the means to answer it now or later."""
+    """Listens; a line that has come is given to `on_command`, with the means to answer it now or later.
+
+    Nobody finds it before it is told to `appear`: then it takes the place of a former one.
+    """
 
     def __init__(self, path: str, on_command: Callable[[str, Answer], None], events: Events) -> None:
         self.path = Path(path) if path else _private_directory() / f"{os.getpid()}.sock"
+        # Bound beside its place and moved there, so that it is never open to others.
+        self.fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self._on_command = on_command
         self._events = events
         self._clients: list[Line] = []
         self.socket = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
-        # Bound beside its place and moved there, so that it is never open to others, and takes a former one's place.
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            fresh.unlink(missing_ok=True)
-            self.socket.bind(str(fresh))
-            fresh.chmod(0o600)
+            self.fresh.unlink(missing_ok=True)
+            self.socket.bind(str(self.fresh))
+            self.fresh.chmod(0o600)
             self.socket.listen(_CLIENTS)
-            fresh.replace(self.path)
-            self._inode = self.path.stat().st_ino
         except OSError as error:
             self.socket.close()
-            raise BindError(f"cannot open the control socket {self.path}: {error.strerror or error}") from None
+            raise self._error(error) from None
+        self.inode = self.fresh.stat().st_ino
         self.socket.setblocking(False)
         events.watch(self.socket, self._accept)
+
+    def appear(self, *, replaces: bool = False) -> None:
+        """`replaces`: the server that has the place now is ours. Raises BindError."""
+        if not replaces and _is_answered(self.path):
+            raise BindError(f"another server has the control socket {self.path}; stop it, or name another place")
+        try:
+            self.fresh.replace(self.path)
+        except OSError as error:
+            raise self._error(error) from None
+
+    def _error(self, error: OSError) -> BindError:
+        return BindError(f"cannot open the control socket {self.path}: {error.strerror or error}")
 
     def _accept(self) -> None:
         try:
@@ -71,11 +85,8 @@ class ControlServer:
         self._events.watch(line, lambda: self._hear(line))
 
     def _hear(self, line: Line) -> None:
-        try:
-            for message in line.receive():
-                self._on_command(str(message.get("command")), line.send)
-        except (ValueError, AttributeError):
-            line.closed = True  # no JSON object
+        for message in line.receive():
+            self._on_command(str(message.get("command")), line.send)
         if line.closed:
             self._events.unwatch(line)
             self._clients.remove(line)
@@ -87,13 +98,28 @@ class ControlServer:
         for line in self._clients:
             line.close()
 
+    def disappear(self) -> None:
+        """Be found by nobody any more; those who have come may still be answered."""
+        self._events.unwatch(self.socket)
+        for path in (self.fresh, self.path):
+            try:
+                if path.stat().st_ino == self.inode:  # another may have put its own there
+                    path.unlink()
+            except OSError:
+                pass  # it is not there
+
     def close(self) -> None:
         self.forget()
+        self.disappear()
+
+
+def _is_answered(path: Path) -> bool:
+    with Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM) as sock:
         try:
-            if self.path.stat().st_ino == self._inode:  # a successor may have put its own there
-                self.path.unlink()
+            sock.connect(str(path))
         except OSError:
-            pass  # somebody removed it
+            return False  # there is nobody, or not any more
+    return True
 
 
 def _private_directory() -> Path:

@@ -82,11 +82,15 @@ class Front:
         known = self._targets.pop(id, None) is not None
         return known and self._send({"remove": id})
 
-    def drain(self, final: bool = True) -> None:
-        """Answer what clients have asked, then end. Not `final`: another server accepts on the same sockets."""
+    def drain(self, final: bool) -> bool:
+        """Answer what clients have asked, then end. Not `final`: another server accepts on the same sockets.
+
+        False: it does not live, and is not started again.
+        """
         self.is_draining = True
         self.drain_until = monotonic() + self._config.graceful_timeout + _SLACK
         self._send({"drain": True} if final else {"retire": True})
+        return self.pid != 0
 
     def left(self, now: float) -> float:
         """Seconds of the graceful time-out that are left to the workers, since it began to drain."""

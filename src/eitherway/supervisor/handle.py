@@ -6,7 +6,9 @@ there has ended, however it did.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import socket as socket_module
 from dataclasses import dataclass, field
 from socket import socket as Socket  # noqa: N812
@@ -14,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 _RECEIVE = 65536
+_LONGEST_END = 16384  # characters
 
 
 class Line:
@@ -29,14 +32,15 @@ class Line:
         return self.socket.fileno()
 
     def send(self, message: dict[str, Any]) -> bool:
+        short = {key: _shortened(value) if isinstance(value, str) else value for key, value in message.items()}
         try:
-            self.socket.sendall(json.dumps(message).encode() + b"\n")
+            self.socket.sendall(json.dumps(short).encode() + b"\n")
         except OSError:
             return False
         return True
 
     def receive(self) -> list[dict[str, Any]]:
-        """What has come. Afterwards `closed` says whether more can come."""
+        """What has come. Afterwards `closed` says whether more can come; not from one who sends no JSON."""
         while True:
             try:
                 data = self.socket.recv(_RECEIVE)
@@ -49,17 +53,43 @@ class Line:
                 break
             self._buffer += data
         *lines, self._buffer = self._buffer.split(b"\n")
-        return [json.loads(line) for line in lines]
+        messages = []
+        for line in lines:
+            try:
+                messages.append(dict(json.loads(line)))
+            except (ValueError, TypeError):
+                self.closed = True  # an application may write to any descriptor
+        return messages
+
+    def tell_by(self, number: int) -> None:
+        """Have this process get a signal when something comes, or the other end is closed; 0: no more.
+
+        For when it does not look: what it runs may never come to an end.
+        """
+        fd = self.socket.fileno()
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if number:
+            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(fd, fcntl.F_SETSIG, number)
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
+        else:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_ASYNC)
 
     def close(self) -> None:
         self.socket.close()
+
+
+def _shortened(text: str) -> str:
+    """Without the middle of what would not fit into a line: a traceback shows what it is at its ends."""
+    left_out = len(text) - 2 * _LONGEST_END
+    return text if left_out <= 0 else f"{text[:_LONGEST_END]} [{left_out} characters] {text[-_LONGEST_END:]}"
 
 
 def make_lines() -> tuple[Line, Line]:
     """A line's two ends."""
     ours, theirs = socket_module.socketpair()
     for sock in (ours, theirs):
-        sock.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_SNDBUF, 1 << 20)  # a long traceback fits
+        sock.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_SNDBUF, 1 << 20)  # several long tracebacks fit
     return Line(ours), Line(theirs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_WHOSE = ("its cgroup", "the kernel")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -18,24 +19,28 @@ def resident(pid: int) -> int:
 
 
 class OutOfMemory:
-    """Remembers how often the system has killed for lack of memory, to know whether it has done so again."""
+    """Knows whether the system has killed for lack of memory of late: in our cgroup (version 2), or anywhere."""
 
-    def __init__(self) -> None:
-        self._group = _group_events()
+    def __init__(self, group: str | None = None, system: str = "/proc/vmstat") -> None:
+        self._files = (_group_events() if group is None else group, system)
+        self._seen = self._explained = self._count()
+
+    def look(self) -> None:
+        """Called now and then: kills before the last look have nothing to do with who dies from now on."""
+        self._explained = tuple(map(max, self._explained, self._seen))
         self._seen = self._count()
 
     def word(self) -> str:
         """What to say of a process killed by signal 9 just now; empty where memory was not the reason."""
-        before, self._seen = self._seen, self._count()
-        if self._seen[0] > before[0]:
-            return "; its cgroup was out of memory"
-        if self._seen[1] > before[1]:
-            return "; the kernel was out of memory"
+        for index, (count, explained) in enumerate(zip(self._count(), self._explained, strict=True)):
+            if count > explained:
+                # One kill explains one death. One in the cgroup counts in the whole system too.
+                self._explained = tuple(each + (place >= index) for place, each in enumerate(self._explained))
+                return f"; {_WHOSE[index]} was out of memory"
         return ""
 
-    def _count(self) -> tuple[int, int]:
-        """Kills in the cgroup, kills in the whole system."""
-        return _value(self._group, "oom_kill"), _value("/proc/vmstat", "oom_kill")
+    def _count(self) -> tuple[int, ...]:
+        return tuple(_value(file, "oom_kill") for file in self._files)
 
 
 def _group_events() -> str:

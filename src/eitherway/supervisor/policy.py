@@ -128,7 +128,10 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
+    """End a worker at once. `late`: as it did not end by itself in time."""
+
     id: int
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,9 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class ReloadFailed:
-    """The new generation cannot start; the old one goes on."""
+    """The new generation cannot start; the old one goes on. `new`: workers that were replaced before."""
+
+    new: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +205,7 @@ class Policy:
             case Stuck(id) if id in self.members:
                 self._kill(self.members[id])
             case Reload() if not self.stopping:
-                self._on_reload()
+                self._on_reload(now)
             case Resize(by):
                 self.wanted = min(self.most, max(1, self.wanted + by))
             case Stop(at_once, left):
@@ -260,11 +265,14 @@ class Policy:
     def _give_reload_up(self) -> None:
         """What serves is what is wanted; new workers that start yet may go on."""
         self.reloading = False
+        new = sum(member.generation == self.generation for member in self._in(Phase.SERVING))
         for member in self.members.values():
             member.generation = self.generation
-        self._actions.append(ReloadFailed())
+        self._actions.append(ReloadFailed(new))
 
-    def _on_reload(self) -> None:
+    def _on_reload(self, now: float) -> None:
+        for member in self._in(Phase.STARTING):
+            self._drain(member, now)  # it would be outdated when it serves, if ever it does
         self.generation += 1
         self.reloading = True
         self.streak = 0
@@ -284,7 +292,7 @@ class Policy:
     def _reconcile(self, now: float) -> None:
         for member in self.members.values():
             if member.phase is Phase.DRAINING and now >= member.since + self._patience:
-                self._kill(member)
+                self._kill(member, late=True)
         if self.stopping:
             if not self.members and not self.finished:
                 self.finished = True
@@ -362,7 +370,7 @@ class Policy:
             member.phase, member.since = Phase.DRAINING, now
             self._actions.append(Drain(member.id, self.stopping and not self.retiring))
 
-    def _kill(self, member: Member) -> None:
+    def _kill(self, member: Member, late: bool = False) -> None:
         if not member.killed:
             member.killed = True
-            self._actions.append(Kill(member.id))
+            self._actions.append(Kill(member.id, late))

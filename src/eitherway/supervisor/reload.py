@@ -53,7 +53,7 @@ class Watcher:
     def _hear(self) -> None:
         changed = [str(message["changed"]) for message in self.line.receive()]
         if self.line.closed:
-            self._events.unwatch(self.line)
+            self.stop()
             self._on_change("")
         elif changed:
             self._on_change(changed[0])
@@ -63,12 +63,16 @@ class Watcher:
         self.line.close()
 
     def stop(self) -> None:
+        if not self.pid:
+            return  # it has been stopped
+        self._events.unwatch(self.line)
         self.line.close()
         try:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass  # it has ended
+        self.pid = 0
 
 
 def _watch(paths: list[Path], line: Line) -> NoReturn:

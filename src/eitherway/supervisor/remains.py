@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import sleep
+
+_LOOKS, _PAUSE = 20, 0.01  # seconds
 
 
 class Remains:
@@ -12,23 +15,40 @@ class Remains:
     def __init__(self, directory: str, pid_file: str) -> None:
         self._directory = directory
         self._pid_file = Path(pid_file).absolute() if pid_file else None
-        self._pid = f"{os.getpid()}\n"
-        self._control: Path | None = None
+        self._supervisor = os.getpid()
+        self._pid = f"{self._supervisor}\n"
+        self._control: list[Path] = []  # where it is, or may be
         self._inode = 0
 
-    def add_control_socket(self, path: Path) -> None:
-        self._control, self._inode = path.absolute(), path.stat().st_ino
+    def add_control_socket(self, paths: list[Path], inode: int) -> None:
+        self._control, self._inode = [path.absolute() for path in paths], inode
+
+    def take_pid_file(self) -> None:
+        """Put our number where that of a former supervisor is. Raises OSError."""
+        if self._pid_file is not None:
+            self._pid_file.write_text(self._pid)
 
     def socket_of(self, worker: int) -> str:
         return f"{self._directory}/{worker}.sock" if self._directory else ""
 
+    def _is_orphan(self) -> bool:
+        """That our line is closed is not enough: a supervisor that lives may have let go of us."""
+        for _ in range(_LOOKS):
+            if os.getppid() != self._supervisor:
+                return True
+            sleep(_PAUSE)  # a process that ends closes its files first, and then its children get another parent
+        return False
+
     def remove(self, worker: int) -> None:
         """In an orphan, at its end. What a new supervisor has put in the place is left; the last one out closes up."""
-        try:
-            if self._control is not None and self._control.stat().st_ino == self._inode:
-                self._control.unlink()
-        except OSError:
-            pass  # another was faster
+        if not self._is_orphan():
+            return
+        for path in self._control:
+            try:
+                if path.stat().st_ino == self._inode:
+                    path.unlink()
+            except OSError:
+                pass  # it is at the other place, or another was faster
         try:
             if self._pid_file is not None and self._pid_file.read_text() == self._pid:
                 self._pid_file.unlink()

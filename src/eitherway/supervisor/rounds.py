@@ -35,6 +35,7 @@ class Rounds:
 
     def make(self, now: float) -> None:
         config = self._config
+        self._workers.memory.look()
         for handle in list(self._workers.handles.values()):
             if handle.line.closed:
                 self._look_at_deaf(handle)

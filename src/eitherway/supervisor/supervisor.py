@@ -1,5 +1,4 @@
 """The parent process. Asks the policy what to do about every event, and does it; hears signals, workers and commands.
-
 It never imports the application, so that nothing in an application can bring it down.
 """
 
@@ -7,15 +6,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import tempfile
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
 from eitherway import __version__
 from eitherway.config import Config
-from eitherway.errors import AppLoadError
+from eitherway.errors import AppLoadError, BindError
 from eitherway.interfaces.base import COLOURS
 from eitherway.net.listener import close_socket, display
 from eitherway.supervisor import policy as p
@@ -29,8 +30,8 @@ from eitherway.supervisor.reload import Watcher
 from eitherway.supervisor.remains import Remains
 from eitherway.supervisor.rounds import Rounds
 from eitherway.supervisor.status import describe
-from eitherway.supervisor.upgrade import Successor, find_predecessor
-from eitherway.supervisor.workers import Workers
+from eitherway.supervisor.upgrade import Predecessor, Upgrade, find_predecessor
+from eitherway.supervisor.workers import UNWANTED, Workers
 
 logger = logging.getLogger("eitherway.server")
 
@@ -58,12 +59,13 @@ class Supervisor:
         self._notifier = Notifier()
         self._control: ControlServer | None = None
         self._watcher: Watcher | None = None
-        self._successor: Successor | None = None
+        self._upgrade = Upgrade(sockets, self._on_replaced, self._events)
         self._predecessor = find_predecessor()
+        self._undecided: list[p.Event] = []
         self._waiting: list[Answer] = []  # for the end of a reload
         self._failure: Failure | None = None  # of the last worker that could not start
         self._exit_code: int | None = None
-        self._stopping = self._serving = self._announced = False
+        self._stopping = self._told = self._serving = self._announced = False
         self._looked = 0.0
 
     def run(self) -> int:
@@ -71,7 +73,9 @@ class Supervisor:
         try:
             self._events.take_signals((*_SIGNALS, signal.SIGCHLD), self._on_signal)
             self._control = ControlServer(self.config.control_socket, self._on_command, self._events)
-            self._remains.add_control_socket(self._control.path)
+            self._remains.add_control_socket([self._control.fresh, self._control.path], self._control.inode)
+            if self._predecessor is None:
+                self._control.appear()
             if self.config.reload:
                 self._watcher = Watcher(self.config, self._forget, self._on_change, self._events)
             self._decide(p.Begin())
@@ -92,15 +96,13 @@ class Supervisor:
         """In a child: close what is the supervisor's alone. Its end must be seen when it dies, not when they do."""
         self._events.forget()
         self.workers.close_lines()
-        for each in (self._control, self._front, self._watcher, self._successor):
+        for each in (self._control, self._front, self._watcher, self._upgrade, self._predecessor):
             if each is not None:
                 each.forget()
-        if self._predecessor is not None:
-            self._predecessor.close()
 
     def _close(self) -> None:
         for id in list(self.workers.handles):  # only where an error of ours brought us here
-            self.workers.kill(id)
+            self.workers.kill(id, UNWANTED)
         if self._front is not None:
             self._front.kill()
         self.workers.stop_templates()
@@ -111,57 +113,64 @@ class Supervisor:
         self._events.close()
         self.workers.close_lines()
         if self._directory:
-            for path in Path(self._directory).iterdir():
-                path.unlink()
-            Path(self._directory).rmdir()
+            shutil.rmtree(self._directory, ignore_errors=True)  # what cleans /tmp may have been faster
 
     # -- signals and commands -------------------------------------------------------------------------------
 
     def _on_signal(self, number: int) -> None:
         if number in _SIGNALS:
-            _SIGNALS[signal.Signals(number)](self)
+            _SIGNALS[number](self)
 
     def _stop(self) -> None:
         """The first time gracefully, the second time now."""
-        if self._stopping:
+        if self._told:
             self._quit()
-            return
-        self._stopping = True
-        self._notifier.stopping()
-        logger.info("stopping %d workers", len(self.workers.handles))
-        self._close_sockets()
-        if self._front is not None and self._front.pid:
-            self._front.drain()  # the workers follow when it has ended
-            self.workers.take_leave(list(self.workers.handles), final=True)
+        elif not self._stopping:  # else it has been replaced, and answers what is left
+            self._notifier.stopping()
+            logger.info("stopping %d workers", len(self.workers.handles))
+            self._end(p.Stop())
+        self._told = True
+
+    def _on_replaced(self) -> None:
+        """A new supervisor serves with our sockets."""
+        if self._control is not None:
+            self._control.disappear()
+        self._end(p.Retire())
+
+    def _end(self, event: p.Stop | p.Retire) -> None:
+        """Gracefully. Behind a balancer workers follow when that has ended."""
+        final = isinstance(event, p.Stop)
+        self._begin_end()
+        if self._front is not None and self._front.drain(final):
+            self.workers.take_leave(list(self.workers.handles), final)
         else:
-            self._decide(p.Stop())
+            self._decide(event)
+            self.workers.end_templates()
 
     def _quit(self) -> None:
-        self._stopping = True
-        self._close_sockets()
+        self._begin_end()
         if self._front is not None:
             self._front.kill()
         self._decide(p.Stop(now=True))
 
-    def _close_sockets(self) -> None:
+    def _begin_end(self) -> None:
         """From now on only workers hold the listening sockets; they accept who has connected, then close them."""
+        self._stopping = True
+        self._upgrade.cancel()
+        if self._watcher is not None:
+            self._watcher.stop()
         for sock in self._sockets:
-            if self._successor is not None and self._successor.is_ready:
-                sock.close()  # a Unix socket's file is the successor's
-            else:
-                close_socket(sock)
+            close_socket(sock)
+        self._answer_waiting({"error": "the server is stopping"})
 
     def _reload(self) -> None:
-        if not self._stopping:
-            logger.info("reloading: replacing %d workers, one after the other", self.policy.wanted)
-            self._notifier.reloading()
-            self._decide(p.Reload())
-
-    def _more(self) -> None:
-        self._resize(1)
-
-    def _fewer(self) -> None:
-        self._resize(-1)
+        if self._stopping:
+            self._answer_waiting({"error": "the server is stopping"})
+            return
+        logger.info("reloading: replacing %d workers, one after the other", self.policy.wanted)
+        self._notifier.reloading()
+        self._failure = None
+        self._decide(p.Reload())
 
     def _resize(self, by: int) -> None:
         self._decide(p.Resize(by))
@@ -171,28 +180,6 @@ class Supervisor:
         """Log files are reopened by who writes them, when they were moved; an application may want to know too."""
         for handle in self.workers.handles.values():
             self.workers.signal(handle, signal.SIGUSR1)
-
-    def _upgrade(self) -> None:
-        if self._stopping or (self._successor is not None and not self._successor.is_over):
-            return
-        logger.info("starting the program anew, with the sockets that are open")
-        try:
-            self._successor = Successor(self._sockets, self._on_successor, self._events)
-        except OSError as error:
-            logger.error("cannot start the program anew: %s", error)
-
-    def _on_successor(self, successor: Successor) -> None:
-        if not successor.is_ready:
-            logger.error("the new program did not start; this one goes on")
-            return
-        logger.info("the new program serves (pid %d); ending", successor.pid)
-        self._stopping = True
-        self._close_sockets()
-        if self._front is not None and self._front.pid:
-            self._front.drain(final=False)
-            self.workers.take_leave(list(self.workers.handles), final=False)
-        else:
-            self._decide(p.Retire())
 
     def _on_command(self, command: str, answer: Answer) -> None:
         if command == "status":
@@ -234,6 +221,11 @@ class Supervisor:
 
     def _on_ready(self, handle: Handle) -> None:
         handle.is_ready = True
+        if self.policy.is_draining(handle.id):  # nobody wants it any more, but it began to serve before it heard
+            self.workers.drain(handle.id, final=True)
+            return
+        if self._stopping:
+            self.workers.take_leave([handle.id], final=True)
         if self._front is not None:
             count = slots(self.config, self.engine, COLOURS[self.interface])
             self._front.add(handle.id, handle.path, count or self.config.worker_concurrency, is_loop=not count)
@@ -278,6 +270,7 @@ class Supervisor:
                 logger.error("%s", obituary)
             self._decide(p.Died(handle.id, handle.failure.exit_code if handle.failure else 0))
         self._reap_balancer()
+        self.workers.bury_strangers(each.pid for each in (self._front, self._watcher, self._upgrade) if each)
 
     def _reap_balancer(self) -> None:
         front, now = self._front, monotonic()
@@ -308,32 +301,42 @@ class Supervisor:
     # -- what the policy decides ----------------------------------------------------------------------------
 
     def _decide(self, event: p.Event) -> None:
-        for action in self.policy.decide(event, monotonic()):
-            match action:
-                case p.Spawn(id):
-                    self._spawn(id)
-                case p.Drain(id, final):
-                    # The balancer says when it has nothing left there.
-                    if final or self._front is None or not self._front.remove(id):
-                        self.workers.drain(id, final)
-                    else:
-                        self.workers.take_leave([id], final)
-                case p.Kill(id):
-                    self.workers.kill(id)
-                case p.BackOff(delay):
-                    logger.warning("workers die early: the next starts in %.3g s", delay)
-                case p.Serving():
-                    self._serving = True
-                    self._announce()
-                case p.Reloaded():
-                    logger.info("reloaded: all workers are new")
-                    self._end_reload({"reloaded": self.policy.wanted})
-                case p.ReloadFailed():
-                    why = self._why()
-                    logger.error("the reload failed, and the workers from before go on: %s", why)
-                    self._end_reload({"error": f"the reload failed, and the workers from before go on: {why}"})
-                case p.Finished(exit_code):
-                    self._exit_code = exit_code
+        self._undecided.append(event)
+        if len(self._undecided) > 1:
+            return  # what was decided before comes first: it is just being done
+        while self._undecided:
+            for action in self.policy.decide(self._undecided[0], monotonic()):
+                self._do(action)
+            self._undecided.pop(0)
+
+    def _do(self, action: p.Action) -> None:
+        match action:
+            case p.Spawn(id):
+                self._spawn(id)
+            case p.Drain(id, final):
+                # The balancer says when it has nothing left there.
+                if final or self._front is None or not self._front.remove(id):
+                    self.workers.drain(id, final)
+                else:
+                    self.workers.take_leave([id], final)
+            case p.Kill(id, late):
+                why = f"it did not end within {self.config.graceful_timeout:g} s" if late else UNWANTED
+                self.workers.kill(id, why)
+            case p.BackOff(delay):
+                logger.warning("workers die early: the next starts in %.3g s", delay)
+            case p.Serving():
+                self._serving = True
+                self._announce()
+            case p.Reloaded():
+                logger.info("reloaded: all workers are new")
+                self._end_reload({"reloaded": self.policy.wanted})
+            case p.ReloadFailed(new):
+                why = self._failure.message if self._failure else "a new worker ended before it served"
+                said = f"the reload failed, and the workers from before go on{f'; {new} are new' if new else ''}: {why}"
+                logger.error("%s", said)
+                self._end_reload({"error": said})
+            case p.Finished(exit_code):
+                self._exit_code = exit_code
 
     def _spawn(self, id: int) -> None:
         try:
@@ -344,9 +347,6 @@ class Supervisor:
             self._decide(p.Died(id, 1))
             return
         self._events.watch(handle.line, lambda: self._on_worker(handle))
-
-    def _why(self) -> str:
-        return self._failure.message if self._failure is not None else "a new worker ended before it served"
 
     def _announce(self) -> None:
         """Once, when the workers serve and the balancer, where there is one, accepts."""
@@ -367,22 +367,34 @@ class Supervisor:
         )
         self._notifier.ready()
         if self._predecessor is not None:
-            self._predecessor.send({"ready": True})
+            self._replace_predecessor(self._predecessor)
+
+    def _replace_predecessor(self, predecessor: Predecessor) -> None:
+        assert self._control is not None
+        try:
+            self._remains.take_pid_file()
+            self._control.appear(replaces=True)
+        except (OSError, BindError) as error:
+            logger.error("cannot take the former server's place: %s", error)
+        predecessor.replace(self._sockets)
 
     def _end_reload(self, answer: dict[str, object]) -> None:
         self._notifier.ready()
+        self._answer_waiting(answer)
+
+    def _answer_waiting(self, answer: dict[str, object]) -> None:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each(answer)
 
 
-_SIGNALS = {
+_SIGNALS: dict[int, Callable[[Supervisor], None]] = {
     signal.SIGTERM: Supervisor._stop,
     signal.SIGINT: Supervisor._stop,
     signal.SIGQUIT: Supervisor._quit,
     signal.SIGHUP: Supervisor._reload,
     signal.SIGUSR1: Supervisor._reopen,
-    signal.SIGUSR2: Supervisor._upgrade,
-    signal.SIGTTIN: Supervisor._more,
-    signal.SIGTTOU: Supervisor._fewer,
+    signal.SIGUSR2: lambda supervisor: supervisor._upgrade.begin(),
+    signal.SIGTTIN: partial(Supervisor._resize, by=1),
+    signal.SIGTTOU: partial(Supervisor._resize, by=-1),
 }

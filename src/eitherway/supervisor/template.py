@@ -26,6 +26,7 @@ from eitherway.supervisor.forking import fork, reset_signals
 from eitherway.supervisor.handle import Failure, Line, make_lines
 from eitherway.worker import load
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 MakePost = Callable[[int, Line, int], Post]  # of a worker's number, line and slot
@@ -54,9 +55,15 @@ class Template:
     ) -> None:
         self.generation = generation
         self.failure = Failure("the template process has ended", "", 1)  # until it says a better reason
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self.line, theirs = make_lines()
-        self.pid = fork()
+        # It may be told to end at once, which must not be taken for the supervisor's end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            self.pid = fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            raise
         if not self.pid:
             try:
                 self.line.close()
@@ -64,6 +71,7 @@ class Template:
                 _be_template(config, sockets, application, post, theirs)
             finally:
                 os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         theirs.close()
 
     def fork(self, id: int, slot: int, line: Line, own: Socket | None) -> None:
@@ -79,20 +87,33 @@ class Template:
         """It forks what it was asked for, then ends."""
         self.line.socket.shutdown(socket_module.SHUT_WR)
 
+    def signal(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass  # it has ended
+
     def kill(self) -> None:
         self.line.close()
+        self.signal(signal.SIGKILL)
         try:
-            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
+        except ChildProcessError:
             pass  # it has ended
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def _be_template(config: Config, sockets: list[Socket], application: object, post: MakePost, line: Line) -> None:
     reset_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an import may never come to its end
     loaded = _load(config, application, line)
     if loaded is None:
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # or one could be forked that nobody is told of
     gc.collect()
     gc.freeze()
     line.socket.setblocking(True)
@@ -106,10 +127,9 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
             for fd in fds:
                 os.close(fd)
             continue
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         line.close()
         if fds[1:]:
-            for sock in sockets:
-                sock.close()
             sockets = [Socket(fileno=fds[1])]
         own = post(message["id"], Line(Socket(fileno=fds[0])), message["slot"])
         run_worker(replace(config, chdir=""), sockets, loaded, own)

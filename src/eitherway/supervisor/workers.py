@@ -23,6 +23,7 @@ logger = logging.getLogger("eitherway.server")
 
 _UNIX_BACKLOG = 1024
 _NEVER_FORKED = -1
+UNWANTED = "it was to end at once"  # why a worker is killed of which that need not be said, if nothing ran in it
 
 
 class Workers:
@@ -38,7 +39,7 @@ class Workers:
         self._application = application
         self._forget = forget
         self._remains = remains
-        self._memory = OutOfMemory()
+        self.memory = OutOfMemory()
         self._templates: list[Template] = []  # the last one is of the newest generation
 
     # -- starting -------------------------------------------------------------------------------------------
@@ -48,11 +49,22 @@ class Workers:
         slot = self.board.take(id)
         if not slot:
             raise OSError("the scoreboard has no slot left")
+        path = self._remains.socket_of(id)  # its own; "": it shares ours
+        try:
+            handle = self._start(id, generation, slot, path)
+        except OSError:
+            self.board.give_back(slot)
+            if path:
+                Path(path).unlink(missing_ok=True)
+            raise
+        self.handles[id] = handle
+        return handle
+
+    def _start(self, id: int, generation: int, slot: int, path: str) -> Handle:
         # Made first: a template must not hold the line of a worker.
         template = self._template_of(generation) if self._config.preload else None
-        ours, theirs = make_lines()
-        path = self._remains.socket_of(id)  # its own; "": it shares ours
         sockets = [_listen(path)] if path else self._sockets
+        ours, theirs = make_lines()
         handle = Handle(id, generation, 0, slot, ours, path)
         try:
             if template is not None:
@@ -60,14 +72,12 @@ class Workers:
             else:
                 handle.pid = self._fork(sockets, self._post(id, theirs, slot), ours)
         except OSError:
-            self.board.give_back(slot)
             ours.close()
             raise
         finally:
             theirs.close()
             if path:
                 sockets[0].close()
-        self.handles[id] = handle
         return handle
 
     def _post(self, id: int, line: Line, slot: int) -> Post:
@@ -79,9 +89,14 @@ class Workers:
         if not templates or templates[-1].generation != generation:
             if templates:
                 templates[-1].retire()
-            arguments = (self._config, self._sockets, self._application, self._post, self._forget)
+            arguments = (self._config, self._sockets, self._application, self._post, self._forget_all)
             templates.append(Template(generation, *arguments))
         return templates[-1]
+
+    def end_templates(self) -> None:
+        """No more workers will be wanted."""
+        for template in self._templates:
+            template.signal(signal.SIGKILL)
 
     def stop_templates(self) -> None:
         for template in self._templates:
@@ -102,6 +117,10 @@ class Workers:
                 case {"forked": id, "pid": pid}:
                     if (handle := self.handles.get(id)) is not None:
                         handle.pid = pid
+                        if pid < 0:
+                            handle.failure = Failure("the system allows no more processes", "", 1)
+                        elif handle.reason:
+                            self.signal(handle, signal.SIGKILL)  # it is not wanted any more
                 case {"failed": text, "traceback": trace, "exit_code": code}:
                     template.failure = Failure(text, trace, code)  # its end may be seen only later
                 case {"warning": text}:
@@ -109,7 +128,8 @@ class Workers:
         if template.line.closed:
             for handle in self.handles.values():
                 if not handle.pid and handle.generation == template.generation:
-                    handle.pid, handle.failure = _NEVER_FORKED, template.failure
+                    handle.pid = _NEVER_FORKED
+                    handle.failure = None if handle.reason else template.failure
 
     def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
         # A signal between the fork and the child's own handlers must not be taken for the parent's.
@@ -132,13 +152,17 @@ class Workers:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             ours.close()
-            if not post.balances:
-                for sock in self._sockets:
-                    sock.close()
-            self._forget()
+            self._forget_all()
             run_worker(self._config, sockets, self._application, post)
         finally:
             os._exit(1)
+
+    def _forget_all(self) -> None:
+        """In a child: close what it must not keep: a listening socket would take clients whom nobody answers."""
+        if self._remains.socket_of(0):  # workers have sockets of their own
+            for sock in self._sockets:
+                sock.close()
+        self._forget()
 
     # -- their end ------------------------------------------------------------------------------------------
 
@@ -157,6 +181,20 @@ class Workers:
                 ended.append((handle, status))
         return ended
 
+    def bury_strangers(self, known: Iterable[int]) -> None:
+        """Processes that an application has left behind are ours at their end: where we are process 1, and where
+        workers are forked from a template. `known` are others of the supervisor's own."""
+        if os.getpid() != 1 and not self._config.preload:
+            return  # what else ends here is a child of who has called us, and not ours to be waited for
+        if any(not handle.pid for handle in self.handles.values()):
+            return  # its template has not said yet which it is
+        ours = {*known, *(handle.pid for handle in self.handles.values()), *(each.pid for each in self._templates)}
+        try:
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in ours:
+                os.waitpid(ended.si_pid, 0)
+        except ChildProcessError:
+            pass  # we have no children at all
+
     def bury(self, handle: Handle) -> None:
         """Forget a worker that has ended; its counts are kept."""
         del self.handles[handle.id]
@@ -170,10 +208,14 @@ class Workers:
         code = os.waitstatus_to_exitcode(status)
         if handle.failure is not None or (code == 0 and (handle.is_draining or not handle.is_ready)):
             return ""
+        if code == -signal.SIGTERM and handle.is_draining and not handle.is_ready:
+            return ""  # as it was told, before it could hear
+        if handle.reason == UNWANTED and not self.board.words(handle.slot)[c.RUNNING]:
+            return ""
         if code < 0:
             how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
             if code == -signal.SIGKILL and not handle.reason:
-                how += self._memory.word()
+                how += self.memory.word()
         else:
             how = f"ended with exit code {code}"
             if code == SPEECHLESS:
@@ -196,24 +238,37 @@ class Workers:
         if handle is None:
             return
         handle.is_draining = True
-        if not handle.is_ready or not handle.line.send({"drain": "final" if final else "retire"}):
+        if not handle.pid:
+            handle.reason = UNWANTED
+            self._keep_from_being_forked(handle, signal.SIGTERM)
+        elif not handle.is_ready or not handle.line.send({"drain": "final" if final else "retire"}):
             self.signal(handle, signal.SIGTERM)
 
     def take_leave(self, ids: Iterable[int], final: bool) -> None:
         """Have workers close their WebSockets, which else would last: the balancer waits for its last connection."""
         for handle in [self.handles[id] for id in ids if id in self.handles]:
-            handle.line.send({"leave": "final" if final else "retire"})
+            if handle.is_ready:
+                handle.line.send({"leave": "final" if final else "retire"})
 
-    def kill(self, id: int) -> None:
+    def kill(self, id: int, why: str) -> None:
         handle = self.handles.get(id)
-        if handle is not None:
-            self.signal(handle, signal.SIGKILL)
+        if handle is None:
+            return
+        handle.reason = handle.reason or why
+        self.signal(handle, signal.SIGKILL)
+        if not handle.pid:
+            self._keep_from_being_forked(handle, signal.SIGKILL)
+
+    def _keep_from_being_forked(self, handle: Handle, number: int) -> None:
+        """Its template is still importing, perhaps for ever; and of no worker that it was asked for more is wanted."""
+        handle.line.send({"drain": "final"})  # if it is forked just now
+        for template in self._templates:
+            if template.generation == handle.generation:
+                template.signal(number)
 
     def signal(self, handle: Handle, number: int) -> None:
         if handle.pid <= 0:
-            # Not forked yet: without its line it ends as soon as it is.
-            handle.line.socket.shutdown(socket_module.SHUT_RDWR)
-            return
+            return  # there is no process yet
         try:
             os.kill(handle.pid, number)
         except ProcessLookupError:
@@ -231,7 +286,11 @@ class Workers:
 
 def _listen(path: str) -> Socket:
     sock = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
-    sock.bind(path)
+    try:
+        sock.bind(path)
+    except OSError as error:
+        sock.close()
+        raise OSError(f"cannot listen on {path}: {error.strerror or error}") from None
     sock.listen(_UNIX_BACKLOG)
     sock.setblocking(False)
     return sock
