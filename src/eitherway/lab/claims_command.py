@@ -82,8 +82,9 @@ def _page(tested: Tested, duration: float, rounds: int, notes: Sequence[str]) ->
     yield "# What is said of sync and async, tested"
     yield ""
     yield "Written by `eitherway claims -o docs/claims.md`; run it to see what holds on your machine."
-    yield f"Every figure is the median of {rounds} rounds of {duration:g} s; in brackets its bootstrap interval (95 %), and"
-    yield "what it may be where no other program takes the CPU. Of one or two rounds it is an eighth more to either side."
+    yield f"Every figure is the median of {rounds} rounds of {duration:g} s; in brackets its bootstrap interval (95 %),"
+    yield "and what it may be where no other program takes the CPU. Of one or two rounds an eighth is added to either"
+    yield "side."
     yield f"Here: {here['cpu']}, {here['cores']} CPUs, {here['memory']}, {here['system']}, {here['python']};"
     yield ", ".join(f"{name} {version}" for name, version in versions().items()) + "."
     for note in notes:
