@@ -246,7 +246,7 @@ def _cost(ranking: _Ranking, comparison: Comparison) -> str:
     words += f", and uses {used_cpus(cost.cores)}"
     cpus = int(comparison.machine.get("cores", "1").partition(" ")[0] or 1)
     if chosen.workers == 1 and cpus > 1 and cost.cores >= BUSY:
-        words += f": one process can use no more, so with `--workers {cpus}` there may be more (--workers 1,{cpus})"
+        words += f": one process can use no more, but `--workers {cpus}` may (compare with `--workers 1,{cpus}`)"
     return f"{words}."
 
 
