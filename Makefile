@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/eitherway compare --workload io:50ms --engines all --rounds 2
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(ARGS)
 
 # Every framework on every engine, and the table in README.md.
 matrix: $(VENV)/.installed
