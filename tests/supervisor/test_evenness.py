@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from supervising import StartSupervised, get, status
 
-from serving import Client, Server, wait_until
+from serving import PATIENCE, Client, Server, wait_until
 
 MOST = 1.3  # the largest share, divided by the smallest
 TRIES = 5  # where other programs keep a worker from its CPU, its siblings rightly take its connections
@@ -46,6 +48,24 @@ def shares_of_64(server: Server, at_once: bool) -> Counter[bytes]:
     finally:
         for client in clients:
             client.socket.close()
+
+
+def test_clients_that_wait_for_the_start_are_shared(supervised: StartSupervised, tmp_path: Path) -> None:
+    """All who were connected come back at once when a server starts anew; the first worker must not have them all."""
+    found = []
+    while len(found) < TRIES and not (found and is_even(found[-1])):
+        path = tmp_path / str(len(found))
+        server = supervised("supervised:asgi", "uvloop", 4, bind=f"unix:{path}", ready=False)
+        wait_until(path.exists)
+        clients = [Client(socket.socket(socket.AF_UNIX)) for _ in range(64)]
+        for client in clients:
+            client.socket.connect(str(path))
+            client.socket.settimeout(PATIENCE)
+        found.append(Counter(ask(client) for client in clients))
+        for client in clients:
+            client.socket.close()
+        server.stop()
+    assert is_even(found[-1]), found
 
 
 def test_nobody_waits_for_a_worker_that_is_held_up(supervised: StartSupervised) -> None:

@@ -158,3 +158,16 @@ def test_a_connection_is_left_to_a_sibling_with_fewer_but_not_for_long() -> None
     assert not siblings.leaves_to_others(now + 6)
     other[c.RUNNING], other[c.HEARTBEAT] = 0, 0  # it is held up
     assert not siblings.leaves_to_others(now + 7)
+
+
+def test_workers_of_one_start_wait_for_each_other_but_not_where_others_serve() -> None:
+    board = c.Scoreboard(c.FIRST + 3)
+    serving(board, 0)
+    late = board.words(board.take(2))
+    siblings = c.Siblings(board, c.FIRST, fresh=1.0)
+    assert siblings.waits_for_others()
+    late[c.STATE] = c.SERVING
+    assert not siblings.waits_for_others()
+    late[c.STATE] = c.STARTING
+    serving(board, 0)[c.STARTED] -= 5 * c.MICROSECONDS  # from before: this one is a replacement
+    assert not siblings.waits_for_others()

@@ -40,6 +40,7 @@ PATIENCE = 0.02  # seconds that a connection is left to siblings that have fewer
 
 _SWITCHED = 101  # the status of an exchange that has left HTTP
 _PRESUMED_DEAD = 3.0  # seconds without a tick
+_TOGETHER = 1.0  # seconds between the starts of workers that were started together
 
 _COUNTS = struct.Struct(f"={EXTRA - REQUESTS}q")
 
@@ -238,6 +239,18 @@ class Siblings:
         self._left_since = now  # somebody new: the last one was taken
         sched_yield()
         return True
+
+    def waits_for_others(self) -> bool:
+        """Whether siblings that were started with this worker do not serve yet, and nobody serves from before."""
+        born = self._own[STARTED]
+        starting = False
+        for slot in range(FIRST, self._board.used):
+            words = self._board.words(slot)
+            together = abs(words[STARTED] - born) < _TOGETHER * MICROSECONDS
+            if words[STATE] == SERVING and not together:
+                return False
+            starting = starting or (words[STATE] == STARTING and together)
+        return starting
 
     def _less_busy(self) -> bool:
         """Whether a sibling that could take a connection now has clearly fewer of them."""

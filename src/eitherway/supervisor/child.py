@@ -39,6 +39,8 @@ logger = logging.getLogger("eitherway.server")
 
 _TICK = 0.25  # seconds; how old the numbers in the scoreboard are
 _FRESH = 1.0  # seconds without a tick after which a sibling is not waited for
+_HOLD = 2.0  # seconds that the first worker of a start waits for the others
+_LOOK = 0.01  # seconds between its looks at them
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 SPEECHLESS = 70  # the exit code of a worker that could not say why it ended
 _UNLIMITED = 1 << 40
@@ -92,6 +94,7 @@ class SupervisedWorker(Worker):
         self._counters = c.Counters(post.board, post.slot)
         self._counters.words[c.PID] = os.getpid()
         self._running = self._orphaned = False
+        self._begins_by = 0.0  # when it accepts, though siblings do not yet; 0: it does
         self._ticked = self._due = monotonic()
         self._watch = stuck.Watch(config.timeout)
         self._known_stuck: set[Exchange] = set()
@@ -112,6 +115,22 @@ class SupervisedWorker(Worker):
         start_new_thread(self._guard, ())
         queues = interface.colour == "sync" and not MODELS[self._engine_name].patches
         return _Queued(interface, self._counters) if queues else interface
+
+    def _started(self) -> None:
+        """Announce at once, and accept when the siblings can too: else the first has all clients that waited."""
+        self._announce()
+        self._begins_by = monotonic() + _HOLD
+        self._begin_with_siblings()
+
+    def _begin_with_siblings(self) -> bool:
+        """Whether the worker accepts by now. A sibling that takes too long is not waited for."""
+        siblings = self._service.siblings
+        if siblings is not None and siblings.waits_for_others() and monotonic() < self._begins_by:
+            return False
+        self._begins_by = 0.0
+        for listener in self._listeners:
+            listener.start()
+        return True
 
     def _announce(self) -> None:
         self._running = True
@@ -182,6 +201,8 @@ class SupervisedWorker(Worker):
         if self._orphaned:
             self._end_orphaned()
         interval = min(super()._tick(), _TICK)
+        if self._begins_by and not self._service.draining and not self._begin_with_siblings():
+            interval = _LOOK
         self._due = monotonic() + interval
         return interval
 
