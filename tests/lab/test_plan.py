@@ -130,4 +130,5 @@ def test_slow_requests_get_the_time_they_need() -> None:
 
 def test_the_time_left_is_expected_first_and_then_known() -> None:
     assert plan.time_left(10, 3.0, []) == 30.0
-    assert plan.time_left(8, 3.0, [1.0, 2.0]) == 12.0
+    assert plan.time_left(9, 3.0, [12.0]) == 27.0, "one that is slow is not all"
+    assert plan.time_left(5, 3.0, [1.0, 1.0, 1.0, 1.0, 1.0]) == 5.0

@@ -173,5 +173,8 @@ def visit_time(wishes: Wishes, seconds: float, start: float = START) -> float:
 
 
 def time_left(visits_left: int, expected: float, taken: Sequence[float]) -> float:
-    """Seconds that the rest takes: by the visits that were made, or, before the first, as expected."""
-    return visits_left * (median(taken) if taken else expected)
+    """Seconds that the rest takes: as expected, and more and more by the visits that were made.
+
+    What was expected counts for two: the first visit is often to the slowest way to serve.
+    """
+    return visits_left * median((expected, expected, *taken))
