@@ -93,9 +93,12 @@ class Worker:
         return interface
 
     def _started(self) -> None:
+        self._accept()
+        self._announce()
+
+    def _accept(self) -> None:
         for listener in self._listeners:
             listener.start()
-        self._announce()
 
     def _announce(self) -> None:
         logger.info(

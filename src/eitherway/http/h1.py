@@ -197,16 +197,25 @@ class _Collector:
 def _parse_field(line: bytes) -> tuple[bytes, bytes]:
     """Parse one field line, without its CRLF, as the only one of a request: no line can lean on another.
 
-    Raises RequestRefused. A line that can be read in one way only, and that the server does not go by, needs no
-    httptools: most lines that differ in every request are such.
+    Raises RequestRefused.
     """
-    plain = _PLAIN_FIELD.fullmatch(line)
-    if plain is not None:
-        name = plain[1].lower()
-        if name not in SPECIAL:
-            pair = name, plain[2]
-            _field_lines.remember(line, len(line), pair)
-            return pair
+    pair = _plain_field(line) or _ask_httptools(line)
+    _field_lines.remember(line, len(line), pair)
+    return pair
+
+
+def _plain_field(line: bytes) -> tuple[bytes, bytes] | None:
+    """A line that can be read in one way only, and that the server does not go by, needs no httptools.
+
+    Most lines that differ in every request are such.
+    """
+    match = _PLAIN_FIELD.fullmatch(line)
+    if match is None or (name := match[1].lower()) in SPECIAL:
+        return None
+    return name, match[2]
+
+
+def _ask_httptools(line: bytes) -> tuple[bytes, bytes]:
     collector = _Collector()
     try:
         HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1\r\n%b\r\n\r\n" % line)
@@ -217,9 +226,7 @@ def _parse_field(line: bytes) -> tuple[bytes, bytes]:
         raise RequestRefused(501 if _CODING.fullmatch(line) else 400, f"the head is malformed: {error}") from None
     if len(collector.pairs) != 1:
         raise RequestRefused(400, "a line of the head is not a field")
-    pair = collector.pairs[0]
-    _field_lines.remember(line, len(line), pair)
-    return pair
+    return collector.pairs[0]
 
 
 def _interpret(raw: f.Fields, special: dict[bytes, list[bytes]]) -> RequestFields:

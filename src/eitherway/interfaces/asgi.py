@@ -116,7 +116,7 @@ _GONE = "nothing: the client has left"
 class _Cycle:
     """`receive` and `send` of one request. `_expected` is the kind of message that may come next."""
 
-    __slots__ = ("_exchange", "_expected", "_loop", "_reading", "_received", "_suspend", "_trailers", "_writing")
+    __slots__ = ("_exchange", "_expected", "_loop", "_received", "_suspend", "_trailers", "_waiting")
 
     def __init__(self, exchange: Exchange, suspend: AsyncSuspend, loop: Loop) -> None:
         self._exchange = exchange
@@ -125,8 +125,20 @@ class _Cycle:
         self._expected = "http.response.start"
         self._received = False  # the body's end was reported
         self._trailers: list[tuple[bytes, bytes]] | None = None
-        self._reading: Event | None = None  # while a task waits, for others that want to
-        self._writing: Event | None = None
+        self._waiting: dict[bool, Event] = {}  # to write or not, while a task waits: for others that want to
+
+    async def _wait(self, direction: int) -> None:
+        """Suspend; a second task that receives, or sends, waits for the first: an exchange resumes one of each only."""
+        writes = direction == WRITE
+        if writes in self._waiting:
+            await self._waiting[writes].wait()
+            return
+        others = self._waiting[writes] = self._loop.event()
+        try:
+            await self._suspend(self._exchange, direction)
+        finally:
+            del self._waiting[writes]
+            others.set()
 
     # -- receive --------------------------------------------------------------------------------------------
 
@@ -142,22 +154,10 @@ class _Cycle:
                 more = not exchange.body.complete
                 self._received = not more
                 return {"type": "http.request", "body": data, "more_body": more}
-            await self._wait_to_read(READ)
+            await self._wait(READ)
         while not exchange.disconnected and exchange.refusal is None:
-            await self._wait_to_read(CLOSE)
+            await self._wait(CLOSE)
         return self._disconnect()
-
-    async def _wait_to_read(self, direction: int) -> None:
-        """Suspend; a second task that receives waits for the first, since an exchange resumes one only."""
-        if self._reading is not None:
-            await self._reading.wait()
-            return
-        self._reading = others = self._loop.event()
-        try:
-            await self._suspend(self._exchange, direction)
-        finally:
-            self._reading = None
-            others.set()
 
     def _disconnect(self) -> Message:
         """What tells of the client's leaving; from now on `send` raises."""
@@ -181,7 +181,7 @@ class _Cycle:
             exchange = self._exchange
             if not exchange.send(body, more):
                 while not exchange.flush():
-                    await self._wait_to_write()
+                    await self._wait(WRITE)
         elif kind == self._expected:
             if kind == "http.response.start":
                 self._start(message)
@@ -193,18 +193,6 @@ class _Cycle:
             self._interim(kind, message)
         else:
             raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
-
-    async def _wait_to_write(self) -> None:
-        """As to read."""
-        if self._writing is not None:
-            await self._writing.wait()
-            return
-        self._writing = others = self._loop.event()
-        try:
-            await self._suspend(self._exchange, WRITE)
-        finally:
-            self._writing = None
-            others.set()
 
     def _start(self, message: Message) -> None:
         known = BYTES_FIELDS

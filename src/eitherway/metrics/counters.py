@@ -244,22 +244,25 @@ class Siblings:
         """Whether siblings that were started with this worker do not serve yet, and nobody serves from before."""
         born = self._own[STARTED]
         starting = False
-        for slot in range(FIRST, self._board.used):
-            words = self._board.words(slot)
+        for words in self._everybody():
             together = abs(words[STARTED] - born) < _TOGETHER * MICROSECONDS
             if words[STATE] == SERVING and not together:
                 return False
             starting = starting or (words[STATE] == STARTING and together)
         return starting
 
-    def _less_busy(self) -> bool:
-        """Whether a sibling that could take a connection now has clearly fewer of them."""
+    def _everybody(self) -> list[memoryview]:
+        """The words of all slots that workers have, our own too."""
         board = self._board
         if len(self._words) != board.used - FIRST:
             self._words = [board.words(slot) for slot in range(FIRST, board.used)]
+        return self._words
+
+    def _less_busy(self) -> bool:
+        """Whether a sibling that could take a connection now has clearly fewer of them."""
         own = self._own[CONNECTIONS]
         dead = int(monotonic() * MICROSECONDS) - self._fresh
-        for words in self._words:
+        for words in self._everybody():
             least = words[CONNECTIONS]
             if (
                 own > least + (least >> 4)

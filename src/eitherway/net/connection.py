@@ -191,7 +191,7 @@ class Connection(Stream):
                 config = self.config
                 check_start(data, config.limit_request_line, config.limit_request_head)
                 if scanned == 0:
-                    self.deadline = self.service.poller.now + config.head_timeout
+                    self.deadline = self.poller.now + config.head_timeout
                 self.buffer = data
                 self._look_for_more()
         except RequestRefused as refusal:

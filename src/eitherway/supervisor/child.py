@@ -128,8 +128,7 @@ class SupervisedWorker(Worker):
         if siblings is not None and siblings.waits_for_others() and monotonic() < self._begins_by:
             return False
         self._begins_by = 0.0
-        for listener in self._listeners:
-            listener.start()
+        self._accept()
         return True
 
     def _announce(self) -> None:
