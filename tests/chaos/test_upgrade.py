@@ -146,7 +146,7 @@ def test_process_1_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container ends with it."""
     said: list[str] = []
     monkeypatch.setattr(upgrade.logger, "error", said.append)
-    monkeypatch.setattr(upgrade, "fork", lambda: pytest.fail("it was to fork nothing"))
+    monkeypatch.setattr(upgrade, "fork_holding", lambda _: pytest.fail("it was to fork nothing"))
     monkeypatch.setattr(os, "getpid", lambda: 1)
     upgrade.Upgrade([], lambda: None, Events()).begin()
     assert "process 1" in said[0]

@@ -212,14 +212,14 @@ def test_the_end_of_idle_workers_is_no_error(supervised: StartSupervised) -> Non
 
 FORKLESS = """
 import sys
-from eitherway.supervisor import workers
-fork, calls = workers.fork, []
+from eitherway.supervisor import forking
+fork, calls = forking.fork, []
 def once_not():
     calls.append(True)
     if len(calls) == 1:
         raise BlockingIOError(11, "Resource temporarily unavailable")
     return fork()
-workers.fork = once_not
+forking.fork = once_not
 from eitherway.cli import main
 sys.exit(main(sys.argv[1:]))
 """

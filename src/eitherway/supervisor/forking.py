@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterable
 
 _OURS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 _EVERYBODYS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD)
@@ -18,6 +19,19 @@ def fork() -> int:
         except (OSError, ValueError, AttributeError):
             pass  # a full disk, a broken pipe, or no stream at all; it must not keep us from forking
     return os.fork()
+
+
+def fork_holding(numbers: Iterable[int]) -> tuple[int, set[int]]:
+    """Fork with signals held back, and the mask as it was before: in the parent until the fork is over, in the child
+    until that lets them through. What comes to the child before must not be taken for the parent's. Raises OSError."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    pid = -1
+    try:
+        pid = fork()
+    finally:
+        if pid:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid, before
 
 
 def reset_signals() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from eitherway.config import MODELS, Config
 from eitherway.errors import ConfigError, StartError
 from eitherway.supervisor.child import Post, run_worker
-from eitherway.supervisor.forking import fork, reset_signals
+from eitherway.supervisor.forking import fork, fork_holding, reset_signals
 from eitherway.supervisor.handle import Failure, Line, make_lines
 from eitherway.worker import load
 
@@ -57,13 +57,7 @@ class Template:
         self.failure = Failure("the template process has ended", "", 1)  # until it says a better reason
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self.line, theirs = make_lines()
-        # It may be told to end at once, which must not be taken for the supervisor's end.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
-            self.pid = fork()
-        except OSError:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            raise
+        self.pid, _ = fork_holding({signal.SIGTERM})  # it may be told to end at once
         if not self.pid:
             try:
                 self.line.close()
@@ -71,7 +65,6 @@ class Template:
                 _be_template(config, sockets, application, post, theirs)
             finally:
                 os._exit(1)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         theirs.close()
 
     def fork(self, id: int, slot: int, line: Line, own: Socket | None) -> None:

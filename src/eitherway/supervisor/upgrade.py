@@ -17,7 +17,7 @@ from socket import socket as Socket  # noqa: N812
 from eitherway.net.inherited import FIRST, PREDECESSOR
 from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.events import Events
-from eitherway.supervisor.forking import fork
+from eitherway.supervisor.forking import fork_holding
 from eitherway.supervisor.handle import Line, make_lines
 
 logger = logging.getLogger("eitherway.server")
@@ -88,14 +88,7 @@ class Upgrade:
 def _start_successor(sockets: list[Socket]) -> tuple[int, Line]:
     """Start the program anew; its process and the line to it. Raises OSError."""
     ours, theirs = make_lines()
-    # It may be told to end at once, which must not be taken for our own end.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    pid = -1
-    try:
-        pid = fork()
-    finally:
-        if pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    pid, _ = fork_holding({signal.SIGTERM})  # it may be told to end at once
     if not pid:
         try:
             _become_successor(sockets, theirs)

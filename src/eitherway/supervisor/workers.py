@@ -13,7 +13,7 @@ from socket import socket as Socket  # noqa: N812
 from eitherway.config import Config
 from eitherway.metrics import counters as c
 from eitherway.supervisor.child import SPEECHLESS, Post, run_worker
-from eitherway.supervisor.forking import fork
+from eitherway.supervisor.forking import fork_holding
 from eitherway.supervisor.handle import Failure, Handle, Line, make_lines
 from eitherway.supervisor.memory import OutOfMemory
 from eitherway.supervisor.remains import Remains
@@ -132,14 +132,7 @@ class Workers:
                     handle.failure = None if handle.reason else template.failure
 
     def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
-        # A signal between the fork and the child's own handlers must not be taken for the parent's.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        pid = -1
-        try:
-            pid = fork()
-        finally:
-            if pid:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        pid, before = fork_holding(_HANDLED)
         if not pid:
             self._become_worker(sockets, post, ours, before)
         return pid
