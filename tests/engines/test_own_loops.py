@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -117,6 +118,19 @@ def test_threads_of_wsgi_ask_the_reactor(options: tuple[str, ...], name: str, ow
     assert server.ask("/").text == f"True False a child {name}"
     assert server.stop() == 0
     assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("app", ["on_twisted", "wsgi_on_twisted"])
+def test_a_signal_while_the_reactor_begins_ends_the_server_in_order(
+    app: str, own_server: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "stopped_early.py").write_text(
+        "import os, signal\nfrom own_loops import *\nfrom twisted.internet import reactor\n"
+        "reactor.callWhenRunning(os.kill, os.getpid(), signal.SIGTERM)\n"
+    )
+    server = own_server(f"stopped_early:{app}", "twisted", env={"PYTHONPATH": str(tmp_path)}, ready=False)
+    assert server.wait() == 0
+    assert "stopping" in server.log
 
 
 @pytest.mark.parametrize(

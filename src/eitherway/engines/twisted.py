@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import Any
@@ -82,16 +81,8 @@ def _get_reactor(new_loop: NewLoop) -> Any:
 
 def _run(reactor: Any) -> None:
     """Run the reactor. It sees its child processes end; how the server ends is the server's business."""
-    if threading.current_thread() is not threading.main_thread():
-        reactor.run(installSignalHandlers=False)
-        return
-    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
-
-    reactor.callWhenRunning(restore)
+    # What it puts in TERM's place as it begins; INT it leaves to who has it. Never its own, not for a moment.
+    reactor.sigTerm = signal.getsignal(signal.SIGTERM)
     reactor.run()
 
 
