@@ -62,8 +62,7 @@ def test_the_application_is_imported_patched(server: Server, engine: str) -> Non
     assert "(monkey-patched)" in server.log
 
 
-def test_a_greenlet_left_behind_does_not_end_the_server(shared_server: Start) -> None:
-    server = shared_server(APP, "gevent")
+def test_a_greenlet_left_behind_does_not_end_the_server(server: Server) -> None:
     for _ in range(2):
         start = len(server.log)
         assert server.ask("/leaves-an-exit").body == b"left"

@@ -560,7 +560,7 @@ def test_a_task_left_behind_is_not_lost_to_the_garbage_collector(engine: str, sh
     wait_until(lambda: server.notes(key) == ["waits", "went on"])
 
 
-@pytest.mark.parametrize("engine", ["sync", "threads", "asyncio", "uvloop"])
+@pytest.mark.parametrize("engine", ASYNCIO_ENGINES)
 def test_a_task_left_behind_does_not_end_the_server(engine: str, shared_server: Start) -> None:
     server = shared_server(APP, engine)
     for _ in range(10):  # more than there are threads

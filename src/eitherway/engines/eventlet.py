@@ -33,6 +33,7 @@ class EventletEngine(Engine):
     def __init__(self, config: Config, poller: Poller) -> None:
         super().__init__(config, poller)
         self._hub = hubs.get_hub()
+        self._hub.SYSTEM_EXCEPTIONS = KeyboardInterrupt  # sys.exit() in a greenlet that a request left behind is logged
         self._idle: list[greenlet] = []
 
     def spawn(self, exchange: Exchange) -> None:

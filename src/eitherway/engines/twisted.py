@@ -24,7 +24,7 @@ from eitherway.engines.base import Engine, Parkable, Tick
 from eitherway.engines.beside import ThreadsBeside
 from eitherway.errors import EngineError
 from eitherway.http.exchange import Exchange
-from eitherway.interfaces.base import Interface
+from eitherway.interfaces.base import Interface, outlive_exits
 from eitherway.net.poller import Poller
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -83,7 +83,11 @@ def _run(reactor: Any) -> None:
     """Run the reactor. It sees its child processes end; how the server ends is the server's business."""
     # What it puts in TERM's place as it begins; INT it leaves to who has it. Never its own, not for a moment.
     reactor.sigTerm = signal.getsignal(signal.SIGTERM)
-    reactor.run()
+    if isinstance(reactor, asyncioreactor.AsyncioSelectorReactor):
+        reactor.startRunning()
+        outlive_exits(reactor._asyncioEventloop.run_forever)
+    else:  # these log what is raised in them
+        reactor.run()
 
 
 class ReactorEngine(AsyncioEngine):
