@@ -65,6 +65,13 @@ def test_an_answer_may_come_before_the_whole_body(start_fleet: Any) -> None:
         assert client.response().status == 200
 
 
+def test_a_large_answer_may_come_before_a_client_that_sends_first_reads(start_fleet: Any) -> None:
+    fleet = start_fleet(1, app="wsgi_routes:app")
+    size = 20_000_000
+    with fleet.connect() as client:
+        assert len(client.ask(f"/large?size={size}", "POST", body=b"x" * size).body) == size
+
+
 def test_a_worker_that_waits_for_the_client_is_not_stuck(start_fleet: Any) -> None:
     fleet = start_fleet(1, timeout=0.2)
     with begin(fleet) as client:

@@ -527,6 +527,15 @@ def test_a_client_that_sends_everything_first_gets_the_early_answer(server: Serv
     assert (response.body, response.headers["connection"]) == (b"hello", "close")
 
 
+@pytest.mark.parametrize("field", ["Accept: */*", "Connection: close"])
+def test_a_client_that_sends_everything_first_gets_a_large_early_answer(server: Server, field: str) -> None:
+    """Neither fits into the sockets' buffers: whoever waited for the other first would wait for ever."""
+    size = 20_000_000
+    with server.connect() as client:
+        response = client.ask(f"/large?size={size}", "POST", field, body=b"x" * size)
+    assert (len(response.body), response.headers["connection"]) == (size, "close")
+
+
 def test_a_client_that_leaves_in_its_body_harms_nobody(server: Server) -> None:
     with server.connect() as client:
         client.send(request_bytes("/taken?how=all", "POST", "Content-Length: 1000000") + b"x" * 100_000)

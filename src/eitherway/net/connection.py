@@ -8,7 +8,6 @@ to the end of the response, the task that runs its exchange. While a task owns i
 
 from __future__ import annotations
 
-from socket import SHUT_WR
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from eitherway.net.service import Service
 
 _HEAD_RECEIVE = 16384
-_LINGER = 3.0  # seconds that a connection closed for writing waits for the client to close its side
-_DROPS = 16  # receives in one turn of bytes that nobody wants
 
 
 class Connection(Stream):
@@ -104,7 +101,7 @@ class Connection(Stream):
         elif self.state == DISCARDING:
             self._discard()
         elif self.state == LINGERING:
-            self._drop_received()
+            self.drop_received()
 
     def _notify(self, bits: int) -> None:
         """Tell the task that owns the connection. Flags first, then the waiters, then see whether it was given back."""
@@ -134,7 +131,7 @@ class Connection(Stream):
         elif state == COLLECTING:
             self._refuse(RequestRefused(408, "the body of the request took too long"))
         elif state == READING and self.requests:
-            self._linger()
+            self.linger()
         elif state == RUNNING:
             self._time_out_task()
         elif state == FLUSHING:
@@ -160,7 +157,7 @@ class Connection(Stream):
             data = self.socket.recv(_HEAD_RECEIVE)
         except BlockingIOError:
             if self.service.closing and self.requests and not self.buffer:  # a first request may be on its way
-                self._linger()
+                self.linger()
             return
         except OSError:
             data = b""
@@ -180,7 +177,7 @@ class Connection(Stream):
         while data[:2] == b"\r\n":  # RFC 9112 section 2.2: empty lines before a request are ignored
             data, scanned = data[2:], 0
         if not data:
-            self._look_for_more()
+            self.look_for_more()
             return
         try:
             end = data.find(b"\r\n\r\n", scanned - 3 if scanned > 3 else 0)
@@ -193,14 +190,9 @@ class Connection(Stream):
                 if scanned == 0:
                     self.deadline = self.poller.now + config.head_timeout
                 self.buffer = data
-                self._look_for_more()
+                self.look_for_more()
         except RequestRefused as refusal:
             self._refuse(refusal, bodiless=asks_head(data))
-
-    def _look_for_more(self) -> None:
-        """What has come is no whole head: read on, later, if the poller would not say again that more is there."""
-        if self.readable or self.hung_up:
-            self.service.post(self.on_posted)
 
     def _take_request(self, head: bytes, rest: bytes) -> None:
         service, config = self.service, self.config
@@ -297,7 +289,7 @@ class Connection(Stream):
             return
         self.be_patient(WRITE, self.config.write_timeout)
         self.state = FLUSHING
-        if self.writable or self.broken:
+        if self.writable or self.broken or self.readable:
             self.service.post(self.on_posted)
 
     def complain(self, exchange: Exchange, fault: str) -> None:
@@ -317,6 +309,8 @@ class Connection(Stream):
                 self._after_response()
             elif self.writable:
                 self.service.post(self.on_posted)
+            elif not self.keep_alive:
+                self.drop_received()  # a client that sends all before it reads would wait for us as we do for it
         except ClientGone:
             self.close()
 
@@ -324,7 +318,7 @@ class Connection(Stream):
         if self.broken:
             self.close()
         elif not self.keep_alive:
-            self._linger()
+            self.linger()
         elif self.body.complete:
             self.deadline = monotonic() + self.config.keep_alive_timeout
             if self.buffer:
@@ -348,31 +342,10 @@ class Connection(Stream):
                     return
                 self.buffer = self.body.feed(received)[1]
         except RequestRefused:
-            self._linger()
+            self.linger()
             return
         self.readable = True
         self._after_response()
-
-    def _linger(self) -> None:
-        """Close our side, then read until the client closes its own: closing at once could reset the answer away.
-
-        RFC 9112 section 9.6.
-        """
-        self.buffer = b""
-        try:
-            self.socket.shutdown(SHUT_WR)
-        except OSError:
-            self.close()
-            return
-        self.deadline = monotonic() + _LINGER
-        self.state = LINGERING
-        self._look_for_more()
-
-    def _drop_received(self) -> None:
-        for _ in range(_DROPS):
-            if self._receive_or_close() is None:
-                return
-        self.service.post(self.on_posted)  # let the others have their turn
 
     def turn_away(self) -> None:
         """Answer 503 at once: there is no room for one more connection."""

@@ -1,4 +1,5 @@
-"""A client's socket, non-blocking: receiving, sending what the kernel does not take at once, and patience with both.
+"""A client's socket, non-blocking: receiving, sending what the kernel does not take at once, patience with both, and
+parting without loss.
 
 The half of a connection that knows bytes; `Connection` adds what they mean.
 """
@@ -23,6 +24,8 @@ NEVER = float("inf")
 PART = 256  # bytes that every piece of an answer takes beside itself while it waits to be sent
 
 _RECEIVE = 65536
+_DROPS = 16  # receives in one turn of bytes that nobody wants
+_LINGER = 3.0  # seconds that a stream closed for writing waits for the client to close its side
 _TURN = 1 << 21  # bytes sent in one go to a client that takes all: others are to have their turn
 _MIN_RATE = 1024.0  # bytes a second; a slower client uses up the patience that a time-out grants
 _SOL_SOCKET, _SO_LINGER = socket_module.SOL_SOCKET, socket_module.SO_LINGER
@@ -93,6 +96,10 @@ class Stream:
         """Have the poller call `handler` from now on."""
         self.poller.add(self.fd, handler, STREAM if self.hears_of_room else UNIX_STREAM)
 
+    def on_posted(self) -> None:
+        """The poller comes back to what was left to do."""
+        raise NotImplementedError
+
     # -- receiving ------------------------------------------------------------------------------------------
 
     def receive(self) -> bytes | None:
@@ -117,11 +124,20 @@ class Stream:
         """Put back what lies behind the body: the next request."""
         self.buffer = data
 
-    def shut(self, last_words: bytes) -> None:
-        """Close the connection for both sides, from any thread: who uses it finds out. Raises OSError."""
-        if last_words:
-            self.socket.send(last_words)
-        self.socket.shutdown(socket_module.SHUT_RDWR)
+    def look_for_more(self) -> None:
+        """Go on, later, if the poller would not say again that more is there."""
+        if self.readable or self.hung_up:
+            self.poller.post(self.on_posted)
+
+    def drop_received(self) -> None:
+        """Receive what nobody wants. At the client's end the stream is closed, unless an answer is on its way."""
+        for _ in range(_DROPS):
+            data = self.receive()
+            if not data:
+                if data is not None and self.state != FLUSHING:
+                    self.close()
+                return
+        self.poller.post(self.on_posted)  # let the others have their turn
 
     # -- sending --------------------------------------------------------------------------------------------
 
@@ -222,12 +238,39 @@ class Stream:
             self._drop_part(part)
         self.pending = None
 
+    # -- closing --------------------------------------------------------------------------------------------
+
+    def linger(self) -> None:
+        """Close our side, then read until the client closes its own: closing at once could reset the answer away.
+
+        RFC 9112 section 9.6.
+        """
+        self.buffer = b""
+        try:
+            self.socket.shutdown(socket_module.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.deadline = monotonic() + _LINGER
+        self.state = LINGERING
+        self.look_for_more()
+
+    def shut(self, last_words: bytes) -> None:
+        """Close the connection for both sides, from any thread: who uses it finds out. Raises OSError."""
+        if last_words:
+            self.socket.send(last_words)
+        self.socket.shutdown(socket_module.SHUT_RDWR)
+
     def reset_on_close(self) -> None:
         """Have the client see a reset, not an end, when the socket is closed."""
         try:
             self.socket.setsockopt(_SOL_SOCKET, _SO_LINGER, _RESET_ON_CLOSE)
         except OSError:
             pass  # gone already
+
+    def close(self) -> None:
+        """Close the socket and let go of everything."""
+        raise NotImplementedError
 
     # -- waiting --------------------------------------------------------------------------------------------
 
