@@ -100,6 +100,16 @@ def test_a_killed_balancer_is_back_at_once(
     assert load.worst_gap < 10.0  # 1 s where the machine is not busy, which the soak looks at
 
 
+def test_a_balancer_that_stands_still_is_replaced(start_site: StartSite) -> None:
+    site = start_site("supervised:app", "sync", 2)
+    workers, victim = site.workers(), site.balancer
+    os.kill(victim, signal.SIGSTOP)
+    site.wait_logged(f"the balancer (pid {victim}) has stood still for 10 s")
+    wait_until(lambda: site.balancer not in (0, victim))
+    assert site.ask("/pid") == 200
+    assert site.workers() == workers
+
+
 def test_what_a_killed_balancer_had_counted_is_kept(start_site: StartSite) -> None:
     site = start_site("supervised:app", "sync", 2)
     for _ in range(5):

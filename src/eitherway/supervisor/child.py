@@ -7,7 +7,6 @@ and sees whether requests are stuck.
 from __future__ import annotations
 
 import atexit
-import faulthandler
 import logging
 import os
 import random
@@ -31,6 +30,7 @@ from eitherway.interfaces.base import Colour, Interface, Loop
 from eitherway.metrics import counters as c
 from eitherway.metrics.histogram import bucket_of
 from eitherway.supervisor import stuck
+from eitherway.supervisor.forking import show_stacks
 from eitherway.supervisor.handle import Line
 from eitherway.supervisor.remains import Remains
 from eitherway.worker import Worker
@@ -291,10 +291,7 @@ def _take_start_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, lambda number, frame: os._exit(128 + number))
-    try:
-        faulthandler.enable()  # a crash in compiled code shows its Python stack
-    except (OSError, ValueError, RuntimeError):
-        pass  # stderr is no file
+    show_stacks()
 
 
 def _close(exchange: Exchange) -> None:

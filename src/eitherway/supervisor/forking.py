@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -41,3 +42,11 @@ def reset_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
     for number in _EVERYBODYS:
         signal.signal(number, signal.SIG_DFL)
+
+
+def show_stacks() -> None:
+    """Have the log show the Python stack of a crash in compiled code, and of an abort."""
+    try:
+        faulthandler.enable()
+    except (OSError, ValueError, RuntimeError):
+        pass  # stderr is no file

@@ -1,8 +1,8 @@
 """The supervisor's view of the balancer: a child process that gives requests to workers on their own sockets.
 
 It is told {"add": id, "path": ..., "slots": n, "loop": false}, {"remove": id}, {"retire": true} and {"drain": true},
-and answers {"ready": true} and {"removed": id}. One that dies is started again and told of all workers that serve;
-they are not restarted.
+and answers {"ready": true} and {"removed": id}. One that dies or stands still is started again and told of all workers
+that serve; they are not restarted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
 from eitherway.config import Config
-from eitherway.metrics.counters import Scoreboard
+from eitherway.metrics.counters import BALANCER, HEARTBEAT, Scoreboard
 from eitherway.supervisor.events import Events
-from eitherway.supervisor.forking import fork, reset_signals
+from eitherway.supervisor.forking import fork, reset_signals, show_stacks
 from eitherway.supervisor.handle import Line, make_lines
 
 logger = logging.getLogger("eitherway.server")
@@ -27,12 +27,22 @@ logger = logging.getLogger("eitherway.server")
 _SLACK = 2.0  # seconds beyond the graceful time-out that it gets to drain
 _PATIENT = 86400.0  # seconds
 _EARLY = 1.0  # seconds; a balancer that lives shorter is not started again at once
+_STILL = 10  # looks, a second apart, without a heartbeat (four a second) until it is ended
+_LAST_WORDS = 2  # looks that it then has to write its stack to the log
 
 
 class Front:
-    """Starts the balancer, and keeps it told. `forget` closes what is the supervisor's, in the child."""
+    """Keeps a balancer running, and told. `forget` closes what is the supervisor's, in the child."""
 
-    def __init__(self, config: Config, sockets: list[Socket], board: Scoreboard, forget: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sockets: list[Socket],
+        board: Scoreboard,
+        forget: Callable[[], None],
+        on_message: Callable[[], None],
+        events: Events,
+    ) -> None:
         self.pid = 0
         self.line: Line | None = None
         self.is_ready = False
@@ -41,13 +51,27 @@ class Front:
         self._sockets = sockets
         self._board = board
         self._forget = forget
+        self._on_message = on_message
+        self._events = events
         self._targets: dict[int, dict[str, object]] = {}
         self._started = 0.0
-        self.start_at = 0.0
-        self.drain_until = float("inf")
+        self._start_at = 0.0
+        self._drain_until = float("inf")
+        self._beat = self._still = 0  # the heartbeat when it was last looked at, and for how many looks it has been so
 
-    def start(self, now: float) -> Line:
-        """Fork the balancer. Raises OSError."""
+    def keep_running(self, now: float) -> None:
+        """Start it where there is none, end it where it drains for too long."""
+        if self.pid:
+            if now > self._drain_until:
+                self.kill()
+        elif not self.is_draining and now >= self._start_at:
+            try:
+                self._start(now)
+            except OSError as error:
+                self._start_at = now + _EARLY
+                logger.error("cannot start the balancer: %s", error)
+
+    def _start(self, now: float) -> None:
         ours, theirs = make_lines()
         self._board.begin_balancer()
         pid = fork()
@@ -57,12 +81,13 @@ class Front:
         self.pid, self.line, self._started = pid, ours, now
         for id, target in self._targets.items():
             ours.send({"add": id, **target})
-        return ours
+        self._events.watch(ours, self._on_message)
 
     def _become_balancer(self, ours: Line, theirs: Line) -> None:
         code = 1
         try:
             reset_signals()
+            show_stacks()
             ours.close()
             self._forget()
             from eitherway.balancer import run_balancer
@@ -88,18 +113,29 @@ class Front:
         False: it does not live, and is not started again.
         """
         self.is_draining = True
-        self.drain_until = monotonic() + self._config.graceful_timeout + _SLACK
+        self._drain_until = monotonic() + self._config.graceful_timeout + _SLACK
         self._send({"drain": True} if final else {"retire": True})
         return self.pid != 0
 
     def left(self, now: float) -> float:
         """Seconds of the graceful time-out that are left to the workers, since it began to drain."""
-        return max(0.0, self.drain_until - _SLACK - now)
+        return max(0.0, self._drain_until - _SLACK - now)
 
     def _send(self, message: dict[str, object]) -> bool:
         return self.line is not None and self.line.send(message)
 
-    def reap(self, now: float, events: Events) -> bool:
+    def look(self) -> None:
+        """Once a second: one that stands still is ended. Looks are counted, since all of us may have been stopped."""
+        beat = self._board.words(BALANCER)[HEARTBEAT]
+        self._still = self._still + 1 if self.pid and beat == self._beat else 0
+        self._beat = beat
+        if self._still == _STILL:
+            logger.error("the balancer (pid %d) has stood still for %d s; its stack:", self.pid, _STILL)
+            os.kill(self.pid, signal.SIGABRT)
+        elif self._still >= _STILL + _LAST_WORDS:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def reap(self, now: float) -> bool:
         """Whether the balancer has ended since the last look."""
         if not self.pid:
             return False
@@ -110,11 +146,11 @@ class Front:
             logger.error(
                 "the balancer (pid %d) ended with %d; starting it again", pid, os.waitstatus_to_exitcode(status)
             )
-        self.start_at = now if now - self._started > _EARLY else now + _EARLY / 2
+        self._start_at = now if now - self._started > _EARLY else now + _EARLY / 2
         self._board.end_balancer()
         self.pid, self.is_ready = 0, False
         if self.line is not None:
-            events.unwatch(self.line)
+            self._events.unwatch(self.line)
             self.line.close()
             self.line = None
         return True

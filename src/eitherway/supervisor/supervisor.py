@@ -53,9 +53,11 @@ class Supervisor:
         self._remains = Remains(self._directory, config.pid_file)
         own = behind(config) if self._directory else config
         self.workers = Workers(own, sockets, application, self._forget, self._remains)
-        self._front = Front(config, sockets, self.workers.board, self._forget) if self._directory else None
-        self._rounds = Rounds(config, self.workers, self._recycle, self._replace)
         self._events = Events()
+        self._front: Front | None = None
+        if self._directory:
+            self._front = Front(config, sockets, self.workers.board, self._forget, self._on_balancer, self._events)
+        self._rounds = Rounds(config, self.workers, self._recycle, self._replace)
         self._notifier = Notifier()
         self._control: ControlServer | None = None
         self._watcher: Watcher | None = None
@@ -276,20 +278,13 @@ class Supervisor:
         front, now = self._front, monotonic()
         if front is None:
             return
-        if front.is_draining and now > front.drain_until:
-            front.kill()
-        if front.reap(now, self._events):
+        if front.reap(now):
             if front.is_draining:
                 self._decide(p.Stop(left=front.left(now)))
             for handle in self.workers.handles.values():
                 if self.policy.is_draining(handle.id) and not handle.is_draining:
                     self.workers.drain(handle.id, final=True)  # it would not be said any more that it is removed
-        if not front.pid and not front.is_draining and now >= front.start_at:
-            try:
-                self._events.watch(front.start(now), self._on_balancer)
-            except OSError as error:
-                front.start_at = now + _LOOK
-                logger.error("cannot start the balancer: %s", error)
+        front.keep_running(now)
 
     def _look(self) -> None:
         now = monotonic()
@@ -297,6 +292,8 @@ class Supervisor:
             self._looked = now
             self._notifier.alive(now)
             self._rounds.make(now)
+            if self._front is not None:
+                self._front.look()
 
     # -- what the policy decides ----------------------------------------------------------------------------
 
