@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from serving import Server, Start
 # How fast an example is says nothing on a machine that does other things.
 settings.register_profile("eitherway", deadline=None)
 settings.load_profile("eitherway")
+
+# A shell that runs the tests in its background has them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MOST_SHARED = 40  # servers kept at once; each takes some 30 MB
 

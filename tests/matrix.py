@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- made by `make matrix`: begin -->", "<!-- made by `make matrix`: end -->"
-INTERFACES = {"wsgi": "WSGI", "asgi": "ASGI", "aiohttp": "its own", "tornado": "its own"}
+INTERFACES = {"wsgi": "WSGI", "asgi": "ASGI", "aiohttp": "its own", "tornado": "its own", "twisted": "its own"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ FRAMEWORKS = (
     Framework("Sanic", "asgi", "notes_sanic", ("sanic", "asyncpg")),
     Framework("aiohttp", "aiohttp", "notes_aiohttp", ("aiohttp", "asyncpg")),
     Framework("Tornado", "tornado", "notes_tornado", ("tornado", "psycopg_pool")),
+    Framework("twisted.web", "twisted", "notes_twisted", ("twisted", "psycopg")),
 )
 
 

@@ -52,6 +52,7 @@ exec env -i container=test PATH="$PATH" SYSTEMD_UNIT_PATH=/srv/units:/lib/system
     --system --unit=nothing.target --log-target=console --show-status=no
 """
 # This Python with its packages, where the units do not hide it; it may be in a home directory.
+SERVICES_LOG = "/run/services.log"
 LAUNCHER = f"""#!/bin/sh
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/srv/source:/srv/packages LD_LIBRARY_PATH=/srv/python/lib
 exec /srv/python/bin/python{sys.version_info[0]}.{sys.version_info[1]} -m eitherway "$@"
@@ -115,9 +116,10 @@ class Machine:
         (units / "nothing.target").write_text("[Unit]\nDefaultDependencies=no\n")
         for name in UNITS:
             text = (DEPLOY / name).read_text().replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
-            # Users that every machine has; and no waiting for a watchdog of half a minute.
+            # Users that every machine has; no waiting for a watchdog of half a minute; and no journal is here.
             text = re.sub("^(User|Group)=.*$", r"\1=daemon", text, flags=re.MULTILINE)
             text = text.replace("WatchdogSec=30", "WatchdogSec=4")
+            text = text.replace("[Service]\n", f"[Service]\nStandardOutput=append:{SERVICES_LOG}\n")
             (units / name).write_text(text)
 
     def _write_shop(self) -> None:
@@ -130,9 +132,11 @@ class Machine:
 
     @property
     def text(self) -> str:
-        """What systemd has said, and the services with it."""
+        """What systemd has said, and the services behind it."""
         self.log.seek(0)
-        return self.log.read().decode("utf-8", "replace")
+        services = self.root / SERVICES_LOG.lstrip("/")
+        said = self.log.read() + (services.read_bytes() if services.exists() else b"")
+        return said.decode("utf-8", "replace")
 
     @property
     def init(self) -> str:

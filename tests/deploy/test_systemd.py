@@ -16,27 +16,33 @@ pytestmark = pytest.mark.skipif(bool(reason := why_not()), reason=reason or "sys
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    started = Machine(tmp_path_factory.mktemp("machine"))
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
-        yield started
+        yield machine
     finally:
-        started.close()
+        machine.close()
+
+
+@pytest.fixture
+def machine(started: Machine) -> Machine:
+    """A systemd on which nothing of ours runs, with release 1: whatever the test before has left."""
+    started("stop", "eitherway.socket", "eitherway-worker@*", SERVICE)
+    started("reset-failed")
+    make_current(started.shop, 1)
+    return started
 
 
 @pytest.fixture
 def load(machine: Machine) -> Load:
-    """Clients of the service; it has just been started, with release 1."""
-    stop(machine)
+    """Clients of the service, which has just been started."""
     machine("start", "eitherway.socket", SERVICE)
     return Load(machine.port)
 
 
-def stop(machine: Machine) -> None:
-    """Whatever the test before has left."""
-    machine("stop", "eitherway.socket", SERVICE)
-    machine("reset-failed")
-    make_current(machine.shop, 1)
+def wait_active(machine: Machine) -> None:
+    """The workers serve a little before systemd has heard that they do."""
+    wait_until(lambda: machine.show(SERVICE, "ActiveState") == "active")
 
 
 def main_pid(machine: Machine) -> int:
@@ -45,13 +51,12 @@ def main_pid(machine: Machine) -> int:
 
 
 def test_the_first_request_starts_the_service(machine: Machine) -> None:
-    stop(machine)
     machine("start", "eitherway.socket")
     assert machine.show(SERVICE, "ActiveState") == "inactive"
     with Load(machine.port, clients=4) as load:
         load.wait_for(5)
     assert load.failures == []
-    assert machine.show(SERVICE, "ActiveState") == "active"
+    wait_active(machine)
 
 
 def test_a_new_release_by_reload(machine: Machine, load: Load) -> None:
@@ -76,7 +81,7 @@ def test_a_broken_release_fails_the_reload_and_nothing_else(machine: Machine, lo
         load.wait_for(5)
     assert load.failures == []
     assert {body.split(b" from")[0] for body in load.bodies} == {b"release 1"}
-    assert machine.show(SERVICE, "ActiveState") == "active"
+    wait_active(machine)
 
 
 def test_usr2_makes_a_new_process_the_main_one(machine: Machine, load: Load) -> None:
@@ -91,7 +96,7 @@ def test_usr2_makes_a_new_process_the_main_one(machine: Machine, load: Load) -> 
         fed = machine.show(SERVICE, "WatchdogTimestampMonotonic")
         wait_until(lambda: machine.show(SERVICE, "WatchdogTimestampMonotonic") != fed)
     assert load.failures == []
-    assert machine.show(SERVICE, "ActiveState") == "active"
+    wait_active(machine)
     assert machine.show(SERVICE, "NRestarts") == "0"
     machine("reload", SERVICE)  # it is the one that is told from now on
 
@@ -115,7 +120,7 @@ def test_a_killed_supervisor_is_replaced(machine: Machine, load: Load) -> None:
     wait_until(lambda: machine.show(SERVICE, "NRestarts") == "1")
     with load:
         load.wait_for(5)
-    assert machine.show(SERVICE, "ActiveState") == "active"
+    wait_active(machine)
 
 
 def test_a_stop_leaves_nothing_behind(machine: Machine, load: Load) -> None:
