@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from socket import socket as Socket  # noqa: N812
 from threading import current_thread, main_thread
 
 from eitherway.config import Config, Settings, parse_bind
 from eitherway.errors import ConfigError, StartError
 from eitherway.net.inherited import PREDECESSOR, adopt, passed_sockets
-from eitherway.net.listener import close_socket, open_socket
+from eitherway.net.listener import ListeningSocket, close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
 
 
@@ -70,7 +69,7 @@ def _wants_supervisor(config: Config) -> bool:
     )
 
 
-def _supervise(config: Config, sockets: list[Socket], application: object) -> int:
+def _supervise(config: Config, sockets: list[ListeningSocket], application: object) -> int:
     # Imported here: a server of one process need not hold what supervising takes.
     from eitherway.supervisor import cpus, reload, template
     from eitherway.supervisor.front import balance

@@ -11,7 +11,6 @@ import sys
 # Bound now, as sleep: where greenlets are patched in, the guard needs a real thread.
 from _thread import start_new_thread
 from collections.abc import Callable
-from socket import socket as Socket  # noqa: N812
 from threading import main_thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from eitherway.engines.patching import originals, unpatched
 from eitherway.interfaces.base import COLOURS, Interface
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
 from eitherway.net.ending import Ending
-from eitherway.net.listener import Listener, close_socket, display
+from eitherway.net.listener import Listener, ListeningSocket, close_socket, display
 from eitherway.net.poller import Poller
 from eitherway.net.service import Service
 
@@ -41,7 +40,7 @@ class Worker:
 
     shares_sockets = False  # other processes accept from the sockets too
 
-    def __init__(self, config: Config, sockets: list[Socket], application: object = None) -> None:
+    def __init__(self, config: Config, sockets: list[ListeningSocket], application: object = None) -> None:
         self._config = config
         self._sockets = sockets
         self._application = application

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
     from eitherway.config import Config
     from eitherway.metrics.counters import Scoreboard
+    from eitherway.net.listener import ListeningSocket
 
 
-def run_balancer(config: Config, sockets: list[Socket], control: Socket, scoreboard: Scoreboard) -> int:
+def run_balancer(config: Config, sockets: list[ListeningSocket], control: Socket, scoreboard: Scoreboard) -> int:
     """Balance until the supervisor, at the other end of `control`, says drain, or dies; the exit code.
 
     The listening sockets are closed, but their paths are left: they are the supervisor's.

@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
 from eitherway.balancer.backend import Backend, BackendConnection
@@ -23,7 +22,7 @@ from eitherway.metrics import counters as c
 from eitherway.metrics.access_log import AccessLog
 from eitherway.metrics.histogram import bucket_of
 from eitherway.net.ending import Ending
-from eitherway.net.listener import Listener
+from eitherway.net.listener import Listener, ListeningSocket
 from eitherway.net.poller import Poller
 from eitherway.net.service import Service
 
@@ -62,7 +61,7 @@ class Snapshot:
 class Balancer:
     """Serves on sockets that are open already, until `drain` has come to its end. `tell` speaks to the supervisor."""
 
-    def __init__(self, config: Config, sockets: Iterable[Socket], tell: Tell, board: c.Scoreboard) -> None:
+    def __init__(self, config: Config, sockets: Iterable[ListeningSocket], tell: Tell, board: c.Scoreboard) -> None:
         self.config = config
         self.poller = Poller()
         self.backend_poller = Poller()  # of its own, so that workers can be served before clients

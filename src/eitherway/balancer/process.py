@@ -14,11 +14,12 @@ from eitherway.balancer.balancer import Balancer
 from eitherway.balancer.control import Control
 from eitherway.config import Config
 from eitherway.metrics.counters import Scoreboard
+from eitherway.net.listener import ListeningSocket
 
 logger = logging.getLogger("eitherway.balancer")
 
 
-def run(config: Config, sockets: list[Socket], control: Socket, scoreboard: Scoreboard) -> int:
+def run(config: Config, sockets: list[ListeningSocket], control: Socket, scoreboard: Scoreboard) -> int:
     channel = Control(control)
     balancer = Balancer(config, sockets, channel.tell, scoreboard)
     terms = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket as socket_module
-from socket import socket as Socket  # noqa: N812
 
 from eitherway.errors import BindError
 from eitherway.net.listener import ListeningSocket
@@ -13,7 +12,7 @@ FIRST = 3  # the first descriptor that is passed on
 PREDECESSOR = "_EITHERWAY_PREDECESSOR"  # a variable: by whom, where it is a former supervisor (supervisor.upgrade)
 
 
-def passed_sockets() -> list[Socket]:
+def passed_sockets() -> list[ListeningSocket]:
     """The sockets that the variables LISTEN_FDS and LISTEN_PID speak of; none where they mean another process.
 
     The variables are removed, so that no child takes them for its own. Raises BindError.
@@ -25,7 +24,7 @@ def passed_sockets() -> list[Socket]:
     return [adopt(fd) for fd in range(FIRST, FIRST + int(count))]
 
 
-def adopt(fd: int) -> Socket:
+def adopt(fd: int) -> ListeningSocket:
     """The listening socket that an inherited descriptor is. Raises BindError."""
     try:
         os.set_inheritable(fd, False)

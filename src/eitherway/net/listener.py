@@ -29,7 +29,7 @@ class ListeningSocket(Socket):
     owns_file = False
 
 
-def open_socket(bind: Bind, backlog: int) -> Socket:
+def open_socket(bind: Bind, backlog: int) -> ListeningSocket:
     """A listening, non-blocking socket. Raises BindError."""
     sock: ListeningSocket | None = None
     try:
@@ -60,11 +60,11 @@ def open_socket(bind: Bind, backlog: int) -> Socket:
         raise BindError(_explain(bind, error)) from None
 
 
-def close_socket(sock: Socket) -> None:
+def close_socket(sock: ListeningSocket) -> None:
     """Close a listening socket; a Unix socket's file goes with it, if it is ours."""
     if sock.fileno() < 0:
         return
-    path = sock.getsockname() if isinstance(sock, ListeningSocket) and sock.owns_file else ""
+    path = sock.getsockname() if sock.owns_file else ""
     sock.close()
     if path:
         Path(path).unlink(missing_ok=True)
@@ -118,7 +118,9 @@ class Listener:
     `shared`: other processes accept from it too, and a Unix socket's file is not ours.
     """
 
-    def __init__(self, service: Service, sock: Socket, *, shared: bool = False, connect: Connect | None = None) -> None:
+    def __init__(
+        self, service: Service, sock: ListeningSocket, *, shared: bool = False, connect: Connect | None = None
+    ) -> None:
         self._service = service
         self._connect = connect or Connection
         self._socket = sock

@@ -18,7 +18,6 @@ import traceback
 from _thread import start_new_thread
 from dataclasses import dataclass
 from select import POLLHUP, poll
-from socket import socket as Socket  # noqa: N812
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
@@ -29,6 +28,7 @@ from eitherway.http.exchange import Exchange
 from eitherway.interfaces.base import Colour, Interface, Loop
 from eitherway.metrics import counters as c
 from eitherway.metrics.histogram import bucket_of
+from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor import stuck
 from eitherway.supervisor.forking import show_stacks
 from eitherway.supervisor.handle import Line
@@ -60,7 +60,7 @@ class Post:
     remains: Remains
 
 
-def run_worker(config: Config, sockets: list[Socket], application: object, post: Post) -> NoReturn:
+def run_worker(config: Config, sockets: list[ListeningSocket], application: object, post: Post) -> NoReturn:
     """Be a worker, in a process just forked; never returns into the parent's frames."""
     code = 1
     try:
@@ -87,7 +87,7 @@ def run_worker(config: Config, sockets: list[Socket], application: object, post:
 class SupervisedWorker(Worker):
     shares_sockets = True
 
-    def __init__(self, config: Config, sockets: list[Socket], application: object, post: Post) -> None:
+    def __init__(self, config: Config, sockets: list[ListeningSocket], application: object, post: Post) -> None:
         super().__init__(config, sockets, application)
         self._post = post
         self._name = f"worker {post.id} (pid {os.getpid()})"

@@ -13,11 +13,11 @@ import signal
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
 from eitherway.config import Config
 from eitherway.metrics.counters import BALANCER, HEARTBEAT, Scoreboard
+from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.events import Events
 from eitherway.supervisor.forking import fork, reset_signals, show_stacks
 from eitherway.supervisor.handle import Line, make_lines
@@ -37,7 +37,7 @@ class Front:
     def __init__(
         self,
         config: Config,
-        sockets: list[Socket],
+        sockets: list[ListeningSocket],
         board: Scoreboard,
         forget: Callable[[], None],
         on_message: Callable[[], None],

@@ -11,14 +11,13 @@ import signal
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from socket import socket as Socket  # noqa: N812
 from time import monotonic
 
 from eitherway import __version__
 from eitherway.config import Config
 from eitherway.errors import AppLoadError, BindError
 from eitherway.interfaces.base import COLOURS
-from eitherway.net.listener import close_socket, display
+from eitherway.net.listener import ListeningSocket, close_socket, display
 from eitherway.supervisor import policy as p
 from eitherway.supervisor.child import slots
 from eitherway.supervisor.control import Answer, ControlServer
@@ -41,7 +40,9 @@ _LOOK = 1.0  # seconds between two rounds
 class Supervisor:
     """Serves by worker processes, on sockets that are open already, until a signal or a command ends it."""
 
-    def __init__(self, config: Config, sockets: list[Socket], application: object, workers: int, balance: str) -> None:
+    def __init__(
+        self, config: Config, sockets: list[ListeningSocket], application: object, workers: int, balance: str
+    ) -> None:
         self.config = config
         self.balance = balance
         self.engine = self.interface = ""  # as the first worker says

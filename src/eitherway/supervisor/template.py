@@ -21,6 +21,7 @@ from typing import Any
 
 from eitherway.config import MODELS, Config
 from eitherway.errors import ConfigError, StartError
+from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.child import Post, run_worker
 from eitherway.supervisor.forking import fork, fork_holding, reset_signals
 from eitherway.supervisor.handle import Failure, Line, make_lines
@@ -48,7 +49,7 @@ class Template:
         self,
         generation: int,
         config: Config,
-        sockets: list[Socket],
+        sockets: list[ListeningSocket],
         application: object,
         post: MakePost,
         forget: Callable[[], None],
@@ -99,7 +100,9 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _be_template(config: Config, sockets: list[Socket], application: object, post: MakePost, line: Line) -> None:
+def _be_template(
+    config: Config, sockets: list[ListeningSocket], application: object, post: MakePost, line: Line
+) -> None:
     reset_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an import may never come to its end
@@ -123,7 +126,7 @@ def _be_template(config: Config, sockets: list[Socket], application: object, pos
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         line.close()
         if fds[1:]:
-            sockets = [Socket(fileno=fds[1])]
+            sockets = [ListeningSocket(fileno=fds[1])]
         own = post(message["id"], Line(Socket(fileno=fds[0])), message["slot"])
         run_worker(replace(config, chdir=""), sockets, loaded, own)
 

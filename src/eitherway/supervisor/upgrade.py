@@ -29,7 +29,7 @@ logger = logging.getLogger("eitherway.server")
 class Upgrade:
     """The old supervisor's view of the new one. `on_replaced` is called when that serves."""
 
-    def __init__(self, sockets: list[Socket], on_replaced: Callable[[], None], events: Events) -> None:
+    def __init__(self, sockets: list[ListeningSocket], on_replaced: Callable[[], None], events: Events) -> None:
         self._sockets = sockets
         self._on_replaced = on_replaced
         self._events = events
@@ -69,8 +69,7 @@ class Upgrade:
         elif not self._is_cancelled:
             logger.info("the new program serves (pid %d); ending", pid)
             for sock in self._sockets:
-                if isinstance(sock, ListeningSocket):
-                    sock.owns_file = False  # the new one does
+                sock.owns_file = False  # the new one does
             self._on_replaced()
 
     def cancel(self) -> None:
@@ -85,7 +84,7 @@ class Upgrade:
             self._line.close()
 
 
-def _start_successor(sockets: list[Socket]) -> tuple[int, Line]:
+def _start_successor(sockets: list[ListeningSocket]) -> tuple[int, Line]:
     """Start the program anew; its process and the line to it. Raises OSError."""
     ours, theirs = make_lines()
     pid, _ = fork_holding({signal.SIGTERM})  # it may be told to end at once
@@ -98,7 +97,7 @@ def _start_successor(sockets: list[Socket]) -> tuple[int, Line]:
     return pid, ours
 
 
-def _become_successor(sockets: list[Socket], line: Line) -> None:
+def _become_successor(sockets: list[ListeningSocket], line: Line) -> None:
     signal.set_wakeup_fd(-1)
     for number in range(1, signal.NSIG):
         try:
@@ -111,7 +110,7 @@ def _become_successor(sockets: list[Socket], line: Line) -> None:
     away = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST + len(fds)) for fd in fds]
     for place, fd in enumerate(away, FIRST):
         os.dup2(fd, place)
-    owned = [index for index, sock in enumerate(sockets) if isinstance(sock, ListeningSocket) and sock.owns_file]
+    owned = [index for index, sock in enumerate(sockets) if sock.owns_file]
     environ = {
         **os.environ,
         "LISTEN_FDS": str(len(sockets)),
@@ -133,11 +132,9 @@ class Predecessor:
         self.line = Line(Socket(fileno=fd))
         self._owned = owned  # which of the sockets have files that the old one would have removed
 
-    def replace(self, sockets: list[Socket]) -> None:
+    def replace(self, sockets: list[ListeningSocket]) -> None:
         for index in self._owned:
-            sock = sockets[index]
-            assert isinstance(sock, ListeningSocket)
-            sock.owns_file = True
+            sockets[index].owns_file = True
         self.line.send({"ready": True})
 
     def forget(self) -> None:

@@ -8,10 +8,10 @@ import signal
 import socket as socket_module
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from socket import socket as Socket  # noqa: N812
 
 from eitherway.config import Config
 from eitherway.metrics import counters as c
+from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.child import SPEECHLESS, Post, run_worker
 from eitherway.supervisor.forking import fork_holding
 from eitherway.supervisor.handle import Failure, Handle, Line, make_lines
@@ -30,7 +30,12 @@ class Workers:
     """The handles of all worker processes that have not ended yet. `forget` closes what a child must not keep."""
 
     def __init__(
-        self, config: Config, sockets: list[Socket], application: object, forget: Callable[[], None], remains: Remains
+        self,
+        config: Config,
+        sockets: list[ListeningSocket],
+        application: object,
+        forget: Callable[[], None],
+        remains: Remains,
     ) -> None:
         self.board = c.Scoreboard()
         self.handles: dict[int, Handle] = {}
@@ -131,13 +136,13 @@ class Workers:
                     handle.pid = _NEVER_FORKED
                     handle.failure = None if handle.reason else template.failure
 
-    def _fork(self, sockets: list[Socket], post: Post, ours: Line) -> int:
+    def _fork(self, sockets: list[ListeningSocket], post: Post, ours: Line) -> int:
         pid, before = fork_holding(_HANDLED)
         if not pid:
             self._become_worker(sockets, post, ours, before)
         return pid
 
-    def _become_worker(self, sockets: list[Socket], post: Post, ours: Line, mask: set[int]) -> None:
+    def _become_worker(self, sockets: list[ListeningSocket], post: Post, ours: Line, mask: set[int]) -> None:
         try:
             signal.set_wakeup_fd(-1)
             for number in _HANDLED:
@@ -277,8 +282,8 @@ class Workers:
             template.line.close()
 
 
-def _listen(path: str) -> Socket:
-    sock = Socket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
+def _listen(path: str) -> ListeningSocket:
+    sock = ListeningSocket(socket_module.AF_UNIX, socket_module.SOCK_STREAM)
     try:
         sock.bind(path)
     except OSError as error:
