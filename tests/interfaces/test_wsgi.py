@@ -102,6 +102,11 @@ def test_only_engines_with_threads_say_that_they_have_them(server: Server) -> No
     assert multithread is (server.engine not in {"sync", "gevent", "eventlet"})
 
 
+@pytest.mark.parametrize(("options", "several"), [(("--workers", "2"), True), (("--timeout", "30s"), False)])
+def test_only_several_workers_say_that_they_are(options: tuple[str, str], several: bool, own_server: Start) -> None:
+    assert environ_of(own_server("wsgi_routes:app", "sync", *options), "/environ")["wsgi.multiprocess"] is several
+
+
 def test_fields_become_variables(server: Server) -> None:
     fields = (
         "Content-Type: text/x",

@@ -44,6 +44,7 @@ class WSGIInterface:
         self._sessions = sessions
         self._root = config.root_path.rstrip("/")
         self._multithread = multithread
+        self._multiprocess = config.workers != 1
         self._bases: dict[Address | None, dict[str, Any]] = {}
 
     async def startup(self, loop: Loop) -> None:
@@ -142,7 +143,7 @@ class WSGIInterface:
             "wsgi.input": _NO_BODY,
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": self._multithread,
-            "wsgi.multiprocess": False,
+            "wsgi.multiprocess": self._multiprocess,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
