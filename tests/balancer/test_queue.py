@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fleet import Fleet
 
-from serving import wait_until
+from serving import PATIENCE, wait_until
 
 
 def test_first_in_first_out(start_fleet: Any) -> None:
@@ -93,11 +93,29 @@ def test_waiting_too_long_is_a_503(start_fleet: Any) -> None:
 
 
 def test_without_workers_requests_wait_for_one(start_fleet: Any) -> None:
-    fleet = start_fleet(0)
+    fleet = start_fleet(1)
+    fleet.remove(1)
     with fleet.get("/") as client:
         fleet.wait_queued(1)
         fleet.add()
         assert client.response().status == 200
+
+
+def test_before_the_first_worker_clients_are_left_to_others_with_the_socket(start_fleet: Any) -> None:
+    fleet = start_fleet(0)
+    with fleet.get("/") as client:
+        for _ in range(3):
+            assert fleet.balancer.snapshot()["connections"] == 0
+        fleet.add()
+        assert client.response().status == 200
+
+
+def test_an_end_before_the_first_worker_takes_no_client(start_fleet: Any) -> None:
+    fleet = start_fleet(0)
+    with fleet.get("/"):
+        fleet.balancer.tell(drain=True)
+        assert fleet.balancer.process.wait(PATIENCE) == 0
+        assert "stopping" not in fleet.balancer.end()
 
 
 def test_a_request_whose_client_has_gone_is_never_run(start_fleet: Any) -> None:

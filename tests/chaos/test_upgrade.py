@@ -46,7 +46,9 @@ class Gated:
     def is_as_before(self) -> bool:
         supervisor = self.site.supervisor
         named = int(self.pid_file.read_text())
-        return answer(self.path) == b"HTTP/1.1 200 OK" and supervisor == named == self.site.process.pid
+        # Many, as whoever accepts from the socket may be the one that gets a client.
+        answers = {answer(self.path) for _ in range(20)}
+        return answers == {b"HTTP/1.1 200 OK"} and supervisor == named == self.site.process.pid
 
     def left_behind(self) -> list[str]:
         return [*self.site.left_behind(), *(path.name for path in (self.path, self.pid_file) if path.exists())]

@@ -78,7 +78,7 @@ class Balancer:
         self._listeners = [Listener(self.service, sock, shared=True) for sock in sockets]
         self._ending = Ending(self.service, self._listeners, self.stop)
         self._tell = tell
-        self._stopped = False
+        self._accepts = self._stopped = False
         self._tick_at = self._look_at = 0.0
         self._event_at = float("inf")  # when the queue has to be looked at, though nothing happened
         self.counters = self.service.counters = c.Counters(board, c.BALANCER)
@@ -87,26 +87,27 @@ class Balancer:
 
     # -- life -----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        for listener in self._listeners:
-            listener.start()
-        self._tell({"ready": True})
-
     def run(self) -> None:
-        """Serve until drained."""
+        """Serve until drained. Nobody is accepted before there is a worker: another server may have the sockets too."""
+        self._tell({"ready": True})
         turn = self.poller.turn
         while not self._stopped:
             turn(self._wait())
 
     def retire(self) -> None:
         """End, while another server goes on with the same sockets."""
-        self._tick_at = 0.0
-        self._ending.retire()
+        self._end(self._ending.retire)
 
     def drain(self) -> None:
         """Accept nobody any more, answer what has been asked, then end."""
+        self._end(self._ending.drain)
+
+    def _end(self, begin: Callable[[], None]) -> None:
         self._tick_at = 0.0
-        self._ending.drain()
+        if self._accepts:
+            begin()
+        else:
+            self.stop()
 
     def stop(self) -> None:
         """End now."""
@@ -164,6 +165,10 @@ class Balancer:
             raise ValueError(f"worker {id} is there already")
         backend = self._backends[id] = Backend(id, path, slots, self, is_loop)
         self.policy.add(backend)
+        if not self._accepts:
+            self._accepts = True
+            for listener in self._listeners:
+                listener.start()
         self._pump()
 
     def remove(self, id: int) -> None:

@@ -57,7 +57,6 @@ def run(config: Config, sockets: list[ListeningSocket], control: Socket, scorebo
     gc.collect()
     gc.freeze()
     try:
-        balancer.start()
         balancer.run()
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has been obeyed
