@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxying import Proxy, free_port
-from serving import Server
+from serving import Server, wait_until
 
 
 class Balancing(Proxy):
@@ -50,15 +50,20 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[Balancing]:
 
 
 def test_requests_reach_all_workers(proxy: Balancing) -> None:
+    seen = set()
     with proxy.connect() as client:
-        seen = set()
-        for _ in range(20):
+
+        def ask() -> int:
             client.send(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")
             response = client.response()
             assert response.status == 200
             seen.add(int(response.body))
-    assert seen <= {worker.process.pid for worker in proxy.workers}
-    assert len(seen) == 2
+            return len(seen)
+
+        for _ in range(20):
+            ask()
+        wait_until(lambda: ask() >= 2)  # where the machine is busy a proxy may take a worker for dead for a moment
+    assert seen == {worker.process.pid for worker in proxy.workers}
 
 
 def test_large_bodies_pass_both_ways(proxy: Balancing) -> None:

@@ -1,7 +1,7 @@
 """More than the workers can carry, and clients that are slow: who is served is served as well as before.
 
-Requests sleep for a fixed time, so that what workers can carry does not depend on the machine. The figures that the
-issue promises are looked at by the soak; here they are wide enough for a machine that has other things to do.
+Requests sleep for a fixed time, so that what workers can carry depends on the machine as little as possible. The
+figures that are promised are looked at by the soak; here they are wide enough for a machine with other things to do.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from load import Load
 from serving import wait_until
 
 REQUEST = 0.05  # seconds
-SLACK = 0.5  # seconds that a busy machine may add
+SLACK = 1.0  # seconds that a busy machine may add
+AT_ONCE = 0.2  # seconds, the same for a refusal
 
 
 @pytest.mark.parametrize(
-    ("engine", "options", "capacity"),
+    ("engine", "options", "slots"),
     [
-        ("sync", ("--queue", "4"), 40),  # too many wait
-        ("sync", ("--queue", "1000", "--queue-timeout", "300ms"), 40),  # they wait too long
-        ("threads", ("--threads", "2", "--queue", "8"), 80),
+        ("sync", ("--queue", "4"), 2),  # too many wait
+        ("sync", ("--queue", "1000", "--queue-timeout", "300ms"), 2),  # they wait too long
+        ("threads", ("--threads", "2", "--queue", "8"), 4),
     ],
 )
 def test_twice_the_load_that_workers_can_carry(
-    start_site: StartSite, engine: str, options: tuple[str, ...], capacity: int
+    start_site: StartSite, engine: str, options: tuple[str, ...], slots: int
 ) -> None:
     site = start_site("supervised:app", engine, 2, *options)
+    capacity = round(slots / REQUEST)  # requests a second
     longest_wait = 0.3
     with Load(site, f"/sleep?{REQUEST}", capacity, rate=2 * capacity) as load:
         began, before = monotonic(), load.good()
@@ -39,9 +41,10 @@ def test_twice_the_load_that_workers_can_carry(
     assert load.failures == []
     assert load.reconnects == 0
     assert set(load.statuses) == {200, 503}, load
-    assert served > 0.7 * capacity
+    # By Little's law: so many slots were in use, with the time that a request took on this machine.
+    assert served * site.status()["total"]["request_time"]["p50"] > 0.6 * slots
     if "--queue-timeout" not in options:
-        assert load.median(503) < 0.05
+        assert load.median(503) < AT_ONCE
     assert load.slowest(0.99) < longest_wait + REQUEST + SLACK
     wait_until(lambda: answers_as_always(site))
     said = site.status()["balancer"]
@@ -54,7 +57,7 @@ def test_twice_the_load_on_workers_that_the_kernel_balances(start_site: StartSit
         load.wait_for(320)
     assert load.failures == []
     assert set(load.statuses) == {200, 503}, load
-    assert load.median(503) < 0.05
+    assert load.median(503) < AT_ONCE
     assert load.slowest(0.99) < REQUEST + SLACK
     wait_until(lambda: answers_as_always(site))
 
