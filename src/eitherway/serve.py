@@ -57,6 +57,7 @@ def _wants_supervisor(config: Config) -> bool:
     """One process is enough where nothing is asked that takes a second one to do."""
     return config.workers != 1 or any(
         (
+            config.balance == "request",
             config.reload,
             config.control_socket,
             config.preload,
@@ -80,7 +81,7 @@ def _supervise(config: Config, sockets: list[ListeningSocket], application: obje
     if config.preload:
         template.check(config)
     workers = config.workers or cpus.available()
-    return Supervisor(config, sockets, application, workers, balance(config, workers)).run()
+    return Supervisor(config, sockets, application, workers, balance(config, workers, application)).run()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from eitherway import __version__, engines
-from eitherway.config import MODELS, Config
+from eitherway.config import MODELS, Config, unused
 from eitherway.engines.base import Engine
 from eitherway.engines.patching import originals, unpatched
 from eitherway.interfaces.base import COLOURS, Interface
@@ -53,9 +53,8 @@ class Worker:
         """Serve; the exit code. Raises StartError."""
         config = self._config
         application = load(config, self._application)
-        interface_name = detect_interface(application) if config.interface == "auto" else config.interface
+        interface_name, self._engine_name = choose(config, application)
         colour = COLOURS[interface_name]
-        self._engine_name = engines.choose(config, colour)
         self._interface_name = interface_name
         engines.prepare(self._engine_name, config)
         self._poller = Poller()
@@ -110,6 +109,8 @@ class Worker:
             ", ".join(display(sock) for sock in self._sockets),
             os.getpid(),
         )
+        for line in unused(self._config, self._engine_name, COLOURS[self._interface_name], balanced=False):
+            logger.warning("%s", line)
 
     def forget(self) -> None:
         """In a process that the application has forked: close what is the server's."""
@@ -210,6 +211,15 @@ def _join(name: str, application: Any, engine: Engine, config: Config, service: 
         interface = WSGIInterface(application, config, service.ended, multithread=engine.multithread, sessions=sessions)
     interface.suspend = engine.suspend
     return interface
+
+
+def choose(config: Config, application: object) -> tuple[str, str]:
+    """The names of the interface and of the engine, where they are "auto" by what the application is.
+
+    Raises StartError.
+    """
+    interface = detect_interface(application) if config.interface == "auto" else config.interface
+    return interface, engines.choose(config, COLOURS[interface])
 
 
 def load(config: Config, application: object) -> Any:

@@ -149,7 +149,7 @@ def test_new_connections_are_refused_while_others_finish(app: str, engine: str, 
     with hold(server, gate) as running:
         server.process.terminate()
         wait_until(lambda: "stopping: 1 request" in server.log)
-        assert refuses_connections(server.address)
+        wait_until(lambda: refuses_connections(server.address))
         gate.touch()
         assert running.response().body == b"released"
     assert server.wait() == 0

@@ -7,6 +7,7 @@ from eitherway.config.declare import Setting
 from eitherway.config.models import ELSEWHERE, MODELS, REACTORS, Model, natives
 from eitherway.config.settings import SETTINGS, Config
 from eitherway.config.sources import Settings, load, option_name
+from eitherway.config.unused import runs_in_threads, unused
 from eitherway.config.values import Address, did_you_mean, parse_bind, parse_network
 
 __all__ = [
@@ -25,4 +26,6 @@ __all__ = [
     "option_name",
     "parse_bind",
     "parse_network",
+    "runs_in_threads",
+    "unused",
 ]

@@ -21,7 +21,7 @@ from select import POLLHUP, poll
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
-from eitherway.config import MODELS, Config
+from eitherway.config import MODELS, Config, runs_in_threads
 from eitherway.errors import StartError
 from eitherway.http import fields as f
 from eitherway.http.exchange import Exchange
@@ -280,9 +280,7 @@ def slots(config: Config, engine: str, colour: str) -> int:
     """How many requests a worker runs at once; 0: as many as come."""
     if engine == "sync":
         return 1
-    if engine == "threads" or (colour == "sync" and not MODELS[engine].patches):
-        return config.threads
-    return 0
+    return config.threads if runs_in_threads(engine, colour) else 0
 
 
 def _take_start_signals() -> None:

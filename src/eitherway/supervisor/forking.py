@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import signal
 import sys
 from collections.abc import Iterable
 
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _OURS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 _EVERYBODYS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD)
 
 
 def fork() -> int:
     """Fork, with empty buffers, or the child would write what is in them once more. Raises OSError."""
+    flush_streams()
+    return os.fork()
+
+
+def flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
-            pass  # a full disk, a broken pipe, or no stream at all; it must not keep us from forking
-    return os.fork()
+            pass  # a full disk, a broken pipe, or no stream at all
 
 
 def fork_holding(numbers: Iterable[int]) -> tuple[int, set[int]]:
@@ -42,6 +49,20 @@ def reset_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
     for number in _EVERYBODYS:
         signal.signal(number, signal.SIG_DFL)
+
+
+def die_with_parent() -> None:
+    """In a child: be killed when the parent has ended, whatever is being done then."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of those among the descendants whose own has ended."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def show_stacks() -> None:

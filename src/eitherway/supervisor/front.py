@@ -21,6 +21,7 @@ from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.events import Events
 from eitherway.supervisor.forking import fork, reset_signals, show_stacks
 from eitherway.supervisor.handle import Line, make_lines
+from eitherway.supervisor.probe import engine_of
 
 logger = logging.getLogger("eitherway.server")
 
@@ -171,12 +172,13 @@ def behind(config: Config) -> Config:
     return replace(config, access_log="", forwarded_allow_ips=("unix",), write_timeout=_PATIENT, body_timeout=_PATIENT)
 
 
-def balance(config: Config, workers: int) -> str:
-    """Who gives requests to the workers: "request" (the balancer) or "kernel".
+def balance(config: Config, workers: int, application: object) -> str:
+    """Who gives requests to the workers: "request" (the balancer) or "kernel". Raises StartError.
 
     auto: the balancer for engines that run few requests at a time, when there is a choice between workers.
     """
-    wanted = config.balance
-    if wanted == "auto":
-        wanted = "request" if workers > 1 and config.engine in ("sync", "threads") else "kernel"
-    return wanted
+    if config.balance != "auto":
+        return config.balance
+    if workers == 1:
+        return "kernel"
+    return "request" if engine_of(config, application) in ("sync", "threads") else "kernel"

@@ -14,7 +14,7 @@ from functools import partial
 from time import monotonic
 
 from eitherway import __version__
-from eitherway.config import Config
+from eitherway.config import Config, unused
 from eitherway.errors import AppLoadError, BindError
 from eitherway.interfaces.base import COLOURS
 from eitherway.net.listener import ListeningSocket, close_socket, display
@@ -363,6 +363,8 @@ class Supervisor:
             ", ".join(self.addresses),
             os.getpid(),
         )
+        for line in unused(self.config, self.engine, COLOURS[self.interface], self.balance == "request"):
+            logger.warning("%s", line)
         self._notifier.ready()
         if self._predecessor is not None:
             self._replace_predecessor(self._predecessor)

@@ -6,7 +6,6 @@ system for the orphans among its descendants (prctl(2), PR_SET_CHILD_SUBREAPER).
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -23,12 +22,9 @@ from eitherway.config import MODELS, Config
 from eitherway.errors import ConfigError, StartError
 from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.child import Post, run_worker
-from eitherway.supervisor.forking import fork, fork_holding, reset_signals
+from eitherway.supervisor.forking import adopt_orphans, die_with_parent, fork, fork_holding, reset_signals
 from eitherway.supervisor.handle import Failure, Line, make_lines
 from eitherway.worker import load
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 
 MakePost = Callable[[int, Line, int], Post]  # of a worker's number, line and slot
 
@@ -56,7 +52,7 @@ class Template:
     ) -> None:
         self.generation = generation
         self.failure = Failure("the template process has ended", "", 1)  # until it says a better reason
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
         self.line, theirs = make_lines()
         self.pid, _ = fork_holding({signal.SIGTERM})  # it may be told to end at once
         if not self.pid:
@@ -96,16 +92,12 @@ class Template:
             pass  # it has ended
 
 
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-
-
 def _be_template(
     config: Config, sockets: list[ListeningSocket], application: object, post: MakePost, line: Line
 ) -> None:
     reset_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an import may never come to its end
+    die_with_parent()  # an import may never come to its end
     loaded = _load(config, application, line)
     if loaded is None:
         return

@@ -1,0 +1,81 @@
+"""Which engine `auto` means: that depends on the application, which the supervisor never imports.
+
+So a process of its own imports it, says what it found, and ends, before there are workers.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import traceback
+from types import FrameType
+from typing import Any, NoReturn
+
+from eitherway.config import Config
+from eitherway.errors import AppLoadError, StartError
+from eitherway.supervisor.forking import die_with_parent, flush_streams, fork, reset_signals
+from eitherway.supervisor.handle import Line, make_lines
+from eitherway.worker import choose, load
+
+_LOOK = 0.5  # seconds
+_TOO_EARLY = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def engine_of(config: Config, application: object) -> str:
+    """The engine that the workers will run. Raises StartError where the application cannot be imported."""
+    if config.engine != "auto":
+        return config.engine
+    if config.interface != "auto" or application is not None:
+        return choose(config, application)[1]
+    for number in _TOO_EARLY:
+        signal.signal(number, signal.SIG_IGN)  # there is nobody yet to whom it could be passed on
+    signal.signal(signal.SIGTERM, _leave)
+    ours, theirs = make_lines()
+    pid = fork()
+    if not pid:
+        ours.close()
+        _look(config, theirs)
+    theirs.close()
+    match _wait(ours, pid):
+        case {"engine": str(engine)}:
+            return engine
+        case {"failed": text, "traceback": trace, "exit_code": code}:
+            error = AppLoadError(text, trace)
+            error.exit_code = code
+            raise error
+    raise AppLoadError(f"importing {config.app} ended the process that did it")
+
+
+def _wait(line: Line, pid: int) -> dict[str, Any]:
+    """What the process says first; nothing where it ends without a word, whoever holds its line then."""
+    said: list[dict[str, Any]] = []
+    ended = 0
+    while not said and not ended:
+        select.select([line], [], [], _LOOK)
+        ended, _ = os.waitpid(pid, os.WNOHANG)
+        said = line.receive()
+    line.close()
+    if not ended:
+        os.waitpid(pid, 0)
+    return said[0] if said else {}
+
+
+def _look(config: Config, line: Line) -> NoReturn:
+    try:
+        reset_signals()
+        die_with_parent()
+        line.send({"engine": choose(config, load(config, None))[1]})
+    except StartError as error:
+        line.send({"failed": str(error), "traceback": error.traceback, "exit_code": error.exit_code})
+    except BaseException as error:
+        text = f"importing the application ended with {type(error).__name__}: {error}"
+        line.send({"failed": text, "traceback": traceback.format_exc(), "exit_code": 1})
+    finally:
+        flush_streams()
+        os._exit(0)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Told to end before anything serves: what has been opened is closed on the way out."""
+    raise SystemExit(0)
