@@ -199,4 +199,4 @@ def test_where_the_database_has_no_connection_left(
         database.release()
         assert [json.loads(client.response().body) for client in clients] == [TEAPOT] * FEW
     assert server.ask(QUERY).status == 200
-    assert "too many connections for role" in server.log
+    wait_until(lambda: "too many connections for role" in server.log)

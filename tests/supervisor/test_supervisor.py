@@ -166,7 +166,7 @@ def test_a_crash_loop_backs_off_and_ends_with_its_cause(supervised: StartSupervi
     assert get(server, "/") == (200, b"ok")
     app.write_text(source.read_text())
     wait_for_workers(server, 2)
-    assert "gone bad" in server.log
+    wait_until(lambda: "gone bad" in server.log)
 
 
 # ---- reload ----
@@ -184,7 +184,7 @@ def test_reloads_lose_no_request(supervised: StartSupervised, app: str, engine: 
     assert load.failures == []
     assert set(load.statuses) == {200}
     assert len(load.bodies) >= 6  # workers that answered
-    assert server.log.count("reloaded: all workers are new") == 5
+    wait_until(lambda: server.log.count("reloaded: all workers are new") == 5)
     assert " died" not in server.log
     assert "killed" not in server.log
 
@@ -307,7 +307,7 @@ def test_workers_are_recycled_by_requests(supervised: StartSupervised) -> None:
         wait_for_workers(server, 2, without=before)
     assert load.failures == []
     assert set(load.statuses) == {200}
-    assert server.log.count("replacing it") >= 2
+    wait_until(lambda: server.log.count("replacing it") >= 2)
 
 
 def test_a_worker_that_leaks_is_recycled(supervised: StartSupervised) -> None:
@@ -317,7 +317,7 @@ def test_a_worker_that_leaks_is_recycled(supervised: StartSupervised) -> None:
         assert get(server, "/leak?300")[0] == 200
         wait_for_workers(server, 1, without=before)
     assert load.failures == []
-    assert "MiB: replacing it" in server.log
+    wait_until(lambda: "MiB: replacing it" in server.log)
 
 
 # ---- preload ----
@@ -345,7 +345,7 @@ def test_workers_are_forked_from_what_was_imported_once(supervised: StartSupervi
     victim = workers(server)
     kill(next(iter(victim.values())))
     wait_for_workers(server, 2, without={next(iter(victim.values()))})
-    assert "was killed by signal 9" in server.log
+    wait_until(lambda: "was killed by signal 9" in server.log)
     assert server.stop() == 0
 
 
