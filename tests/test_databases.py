@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import matrix
-from eitherway.config import MODELS
+from eitherway.config import MODELS, runs_in_threads
 from serving import Client, Server, Start, request_bytes, wait_until
 
 PAGE = Path(__file__).parent.parent / "docs" / "databases.md"
@@ -111,7 +111,10 @@ def serve(database: Database, own_server: Start, tmp_path: Path) -> Start:
         assert text != patient
         text = text.replace('"postgresql+psycopg"', f'"postgresql+{driver}"')
         (tmp_path / f"{recipe}.py").write_text(text)
-        options = ("--chdir", str(tmp_path), "--threads", "16", *options)
+        colour = "async" if {"fastapi", "starlette"} & set(LIBRARIES[recipe]) else "sync"
+        if runs_in_threads(engine, colour):
+            options = ("--threads", "16", *options)
+        options = ("--chdir", str(tmp_path), *options)
         url = database.url.replace("//postgres:", f"//{user}:")
         return own_server(f"{recipe}:{COMMANDS[recipe]}", engine, *options, env={"DATABASE_URL": url})
 
