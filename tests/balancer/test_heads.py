@@ -10,6 +10,7 @@ from eitherway.balancer.heads import parse_response_head, request_head
 from eitherway.errors import BackendError
 from eitherway.http.body import NO_BODY
 from eitherway.http.exchange import Exchange
+from eitherway.http.fields import bytes_field, status_line
 from eitherway.http.h1 import parse_head
 
 
@@ -105,6 +106,13 @@ def test_a_response_is_passed_on_without_the_hop() -> None:
 def test_malformed_responses_are_refused(head: bytes) -> None:
     with pytest.raises(BackendError):
         parse_response_head(head)
+
+
+def test_what_a_worker_lets_pass_passes() -> None:
+    """RFC 9110 section 5.5: CR, LF and NUL are dangerous, other control characters may be kept."""
+    line = bytes_field((b"x", b"a\x01\x0b\x7f\xffb"))[1]
+    head = parse_response_head(status_line(200, b"All\x1bright") + line + b"\r\n")
+    assert head.encoded == b"HTTP/1.1 200 All\x1bright\r\n" + line
 
 
 @given(st.binary(max_size=200))
