@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eitherway.balancer.heads import parse_response_head, request_head
+from eitherway.config import Config
 from eitherway.errors import BackendError
 from eitherway.http.body import NO_BODY
 from eitherway.http.exchange import Exchange
 from eitherway.http.fields import bytes_field, status_line
 from eitherway.http.h1 import parse_head
+from eitherway.supervisor.front import behind
 
 
 class FakeChannel:
@@ -74,6 +76,29 @@ def test_absolute_form_and_a_missing_host() -> None:
 
 def test_connection_cannot_take_the_host_away() -> None:
     assert b"host: shop.test\r\n" in translate(b"GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: host\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Host:x\r\n" + b"a:b\r\n" * 9,
+        b"Host:x\r\n" + b"a:b\r\n" * 7 + b"X-Forwarded-Host:z\r\nForwarded:host=y\r\n",
+        b"a:b\r\n" * 9 + b"c:%b\r\n" % (b"d" * 900),
+    ],
+)
+def test_what_is_within_the_limits_is_within_a_workers(fields: bytes) -> None:
+    version = b"1.1" if b"Host" in fields else b"1.0"
+    head = b"GET http://%b/ HTTP/%b\r\n%b\r\n" % (b"x" if b"Host" in fields else b"h" * 200, version, fields)
+    clients = Config(limit_request_fields=10, limit_request_head=len(head))
+    line, parsed = parse_head(head, 8190, clients.limit_request_fields, clients.limit_request_head)
+    exchange = Exchange(line, parsed, NO_BODY, b"", FakeChannel(), True)  # type: ignore[arg-type]
+    exchange.client = ("2001:db8:1111:2222:3333:4444:5555:6666", 0)
+    exchange.host, exchange.scheme = b"shop.test", "https"
+    workers = behind(clients)
+    _, fields_there = parse_head(
+        request_head(exchange, 0), 8190, workers.limit_request_fields, workers.limit_request_head
+    )
+    assert len(fields_there.raw) > clients.limit_request_fields
 
 
 def test_a_response_is_passed_on_without_the_hop() -> None:
