@@ -65,6 +65,12 @@ def test_framing_is_written_anew() -> None:
     assert b"transfer-encoding" not in translate(chunked, 7)
 
 
+def test_of_a_list_of_protocols_websocket_is_passed_on() -> None:
+    handshake = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c, WebSocket\r\n\r\n"
+    assert translate(handshake).count(b"pgrade") == 2
+    assert b"connection: Upgrade\r\nupgrade: websocket\r\n" in translate(handshake)
+
+
 def test_absolute_form_and_a_missing_host() -> None:
     assert translate(b"GET http://shop.test/a?b HTTP/1.1\r\nHost: shop.test\r\n\r\n").startswith(
         b"GET /a?b HTTP/1.1\r\nhost: shop.test\r\n"

@@ -135,7 +135,7 @@ class Forward:
         """Hand the request to a worker."""
         exchange = self.exchange
         self.connection = connection
-        self.wants_switch = not exchange.fields.persistent and asks_websocket(exchange)
+        self.wants_switch = asks_websocket(exchange)
         if not self._streaming:
             body = self._body
             connection.begin(self, request_head(exchange, len(body)) + body, whole=True)

@@ -53,7 +53,7 @@ def request_head(exchange: Exchange, length: int | None) -> bytes:
         said = b"x-forwarded-proto: https\r\n" if exchange.scheme == "https" else b""
     if exchange.host is not None and exchange.host is not fields.host:
         said += b"x-forwarded-host: %b\r\n" % exchange.host
-    if not fields.persistent and asks_websocket(exchange):
+    if asks_websocket(exchange):
         said += _UPGRADE
     if fields.host is None:
         said += b"host: %b\r\n" % (line.authority or _server_name(exchange))
@@ -69,8 +69,8 @@ def asks_websocket(exchange: Exchange) -> bool:
 
     The only protocol that is let through: what another one said to a worker, nobody would have looked at.
     """
-    wanted = [value.strip(b" \t").lower() for name, value in exchange.fields.raw if name == b"upgrade"]
-    return wanted == [b"websocket"] and b"upgrade" in _nominated(exchange.fields.raw) and exchange.line.method == "GET"
+    line, fields = exchange.line, exchange.fields
+    return fields.websocket and line.method == "GET" and line.http_11 and not fields.has_body
 
 
 def _first_line(line: RequestLine) -> bytes:
