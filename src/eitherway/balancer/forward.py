@@ -123,11 +123,16 @@ class Forward:
             connection.half_close()
 
     def _give_up(self) -> None:
-        """The client cannot be answered any more."""
+        """The client has left; or it closed its side in the middle of the body, and can be told."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()
-        self.fail(499, "the client closed the connection")  # gives the client's connection back, to be closed
+        refusal = None if self.exchange.channel.broken else self.exchange.refusal
+        # Either gives the client's connection back, to be closed.
+        if refusal is not None:
+            self.fail(refusal.status, str(refusal))
+        else:
+            self.fail(499, "the client closed the connection")
 
     # -- to the worker --------------------------------------------------------------------------------------
 
