@@ -91,6 +91,12 @@ def status(environ: dict[str, Any], start_response: Any, query: str) -> Iterable
     return []
 
 
+def short(environ: dict[str, Any], start_response: Any, query: str) -> Iterable[bytes]:
+    """An answer that promises more than it holds."""
+    start_response("200 OK", [TEXT, ("Content-Length", "10")])
+    return [b"short"]
+
+
 def die(environ: dict[str, Any], start_response: Any, query: str) -> Iterable[bytes]:
     os._exit(1)
 
@@ -111,6 +117,7 @@ ROUTES = {
     "/ticks": ticks,
     "/environ": environ_text,
     "/status": status,
+    "/short": short,
     "/die": die,
     "/die-late": die_late,
 }

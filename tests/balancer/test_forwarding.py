@@ -72,6 +72,17 @@ def test_bodies_arrive_byte_for_byte(fleet: Fleet, size: int) -> None:
         assert client.response().status == 200
 
 
+def test_a_worker_whose_application_breaks_an_answer_off_is_used_on(fleet: Fleet) -> None:
+    waited = fleet.balancer.snapshot()["waits"]
+    for _ in fleet.pids:
+        with fleet.get("/short") as client:
+            assert client.read_until(b"short").endswith(b"short")
+            assert client.is_closed()
+    with fleet.get("/") as client:
+        assert client.response().status == 200
+    assert fleet.balancer.snapshot()["waits"] == waited
+
+
 def test_an_answer_streams(fleet: Fleet) -> None:
     with fleet.get(f"/ticks?{fleet.file('tick')}") as client:
         client.read_until(b"first ")

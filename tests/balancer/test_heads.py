@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eitherway.balancer.heads import parse_response_head, request_head
+from eitherway.config import Config
 from eitherway.errors import BackendError
 from eitherway.http.body import NO_BODY
 from eitherway.http.exchange import Exchange
+from eitherway.http.fields import bytes_field, status_line
 from eitherway.http.h1 import parse_head
+from eitherway.supervisor.front import behind
 
 
 class FakeChannel:
@@ -62,6 +65,12 @@ def test_framing_is_written_anew() -> None:
     assert b"transfer-encoding" not in translate(chunked, 7)
 
 
+def test_of_a_list_of_protocols_websocket_is_passed_on() -> None:
+    handshake = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c, WebSocket\r\n\r\n"
+    assert translate(handshake).count(b"pgrade") == 2
+    assert b"connection: Upgrade\r\nupgrade: websocket\r\n" in translate(handshake)
+
+
 def test_absolute_form_and_a_missing_host() -> None:
     assert translate(b"GET http://shop.test/a?b HTTP/1.1\r\nHost: shop.test\r\n\r\n").startswith(
         b"GET /a?b HTTP/1.1\r\nhost: shop.test\r\n"
@@ -73,6 +82,29 @@ def test_absolute_form_and_a_missing_host() -> None:
 
 def test_connection_cannot_take_the_host_away() -> None:
     assert b"host: shop.test\r\n" in translate(b"GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: host\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Host:x\r\n" + b"a:b\r\n" * 9,
+        b"Host:x\r\n" + b"a:b\r\n" * 7 + b"X-Forwarded-Host:z\r\nForwarded:host=y\r\n",
+        b"a:b\r\n" * 9 + b"c:%b\r\n" % (b"d" * 900),
+    ],
+)
+def test_what_is_within_the_limits_is_within_a_workers(fields: bytes) -> None:
+    version = b"1.1" if b"Host" in fields else b"1.0"
+    head = b"GET http://%b/ HTTP/%b\r\n%b\r\n" % (b"x" if b"Host" in fields else b"h" * 200, version, fields)
+    clients = Config(limit_request_fields=10, limit_request_head=len(head))
+    line, parsed = parse_head(head, 8190, clients.limit_request_fields, clients.limit_request_head)
+    exchange = Exchange(line, parsed, NO_BODY, b"", FakeChannel(), True)  # type: ignore[arg-type]
+    exchange.client = ("2001:db8:1111:2222:3333:4444:5555:6666", 0)
+    exchange.host, exchange.scheme = b"shop.test", "https"
+    workers = behind(clients)
+    _, fields_there = parse_head(
+        request_head(exchange, 0), 8190, workers.limit_request_fields, workers.limit_request_head
+    )
+    assert len(fields_there.raw) > clients.limit_request_fields
 
 
 def test_a_response_is_passed_on_without_the_hop() -> None:
@@ -105,6 +137,13 @@ def test_a_response_is_passed_on_without_the_hop() -> None:
 def test_malformed_responses_are_refused(head: bytes) -> None:
     with pytest.raises(BackendError):
         parse_response_head(head)
+
+
+def test_what_a_worker_lets_pass_passes() -> None:
+    """RFC 9110 section 5.5: CR, LF and NUL are dangerous, other control characters may be kept."""
+    line = bytes_field((b"x", b"a\x01\x0b\x7f\xffb"))[1]
+    head = parse_response_head(status_line(200, b"All\x1bright") + line + b"\r\n")
+    assert head.encoded == b"HTTP/1.1 200 All\x1bright\r\n" + line
 
 
 @given(st.binary(max_size=200))

@@ -47,6 +47,11 @@ def test_a_broken_body_is_refused_in_the_middle(start_fleet: Any) -> None:
         client.send(b"POST /digest HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNK * 5 + b"-1\r\n")
         assert client.response().status == 400
     fleet.wait_running(0)
+    with begin(fleet) as client:
+        client.finish()
+        response = client.response()
+        assert (response.status, "ended before its end" in response.text) == (400, True)
+    fleet.wait_running(0)
 
 
 def test_a_body_that_stops_coming_is_a_408(start_fleet: Any) -> None:

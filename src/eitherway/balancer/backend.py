@@ -346,7 +346,9 @@ class BackendConnection:
             self._persistent = False
             self._complete(None, b"", b"")
             return
-        if self.carrier is not None:
+        # A worker that answers and then closes may have an application that broke its answer off. If it has died
+        # all the same, the next request that meets it is lost without an answer, and tells.
+        if self.carrier is not None and self._head is None:
             self.backend.house.on_death(self.backend)
         self._fail(f"the worker {how} before its answer was complete", delivered or self._head is not None)
 

@@ -198,7 +198,7 @@ class Balancer:
             self._removed(backend)
 
     def on_death(self, backend: Backend) -> None:
-        """A worker closed a connection with a request on it. If it is alive, it does without requests for a moment."""
+        """A worker left a request without an answer. If it is alive, it does without requests for a moment."""
         if len(self.policy.targets) > 1:
             self._rest(backend)
 

@@ -123,11 +123,16 @@ class Forward:
             connection.half_close()
 
     def _give_up(self) -> None:
-        """The client cannot be answered any more."""
+        """The client has left; or it closed its side in the middle of the body, and can be told."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abandon()
-        self.fail(499, "the client closed the connection")  # gives the client's connection back, to be closed
+        refusal = None if self.exchange.channel.broken else self.exchange.refusal
+        # Either gives the client's connection back, to be closed.
+        if refusal is not None:
+            self.fail(refusal.status, str(refusal))
+        else:
+            self.fail(499, "the client closed the connection")
 
     # -- to the worker --------------------------------------------------------------------------------------
 
@@ -135,7 +140,7 @@ class Forward:
         """Hand the request to a worker."""
         exchange = self.exchange
         self.connection = connection
-        self.wants_switch = not exchange.fields.persistent and asks_websocket(exchange)
+        self.wants_switch = asks_websocket(exchange)
         if not self._streaming:
             body = self._body
             connection.begin(self, request_head(exchange, len(body)) + body, whole=True)

@@ -27,8 +27,9 @@ _OURS = frozenset(
     {b"content-length", b"expect", b"forwarded", b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 )
 _UPGRADE = b"connection: Upgrade\r\nupgrade: websocket\r\n"
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
-_BLOCK = re.compile(rb"(?:" + f.TOKEN.pattern + rb":[\t -~\x80-\xff]*\r\n)*\r\n")
+# What a worker lets pass (fields.check_line): control characters other than these are harmless.
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n\0]*))?\r\n")
+_BLOCK = re.compile(rb"(?:" + f.TOKEN.pattern + rb":[^\r\n\0]*\r\n)*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
 _responses = Memory(entries=512, largest=2048)
@@ -50,9 +51,9 @@ def request_head(exchange: Exchange, length: int | None) -> bytes:
         said = _origins.get((client[0], exchange.scheme)) or _origin(client[0], exchange.scheme)
     else:
         said = b"x-forwarded-proto: https\r\n" if exchange.scheme == "https" else b""
-    if exchange.host is not None and exchange.host is not fields.host:
+    if exchange.host is not None and exchange.host not in (fields.host, line.authority):
         said += b"x-forwarded-host: %b\r\n" % exchange.host
-    if not fields.persistent and asks_websocket(exchange):
+    if asks_websocket(exchange):
         said += _UPGRADE
     if fields.host is None:
         said += b"host: %b\r\n" % (line.authority or _server_name(exchange))
@@ -68,8 +69,8 @@ def asks_websocket(exchange: Exchange) -> bool:
 
     The only protocol that is let through: what another one said to a worker, nobody would have looked at.
     """
-    wanted = [value.strip(b" \t").lower() for name, value in exchange.fields.raw if name == b"upgrade"]
-    return wanted == [b"websocket"] and b"upgrade" in _nominated(exchange.fields.raw) and exchange.line.method == "GET"
+    line, fields = exchange.line, exchange.fields
+    return fields.websocket and line.method == "GET" and line.http_11 and not fields.has_body
 
 
 def _first_line(line: RequestLine) -> bytes:

@@ -70,7 +70,7 @@ class Exchange:
         self.channel = channel
         self.client = channel.client
         self.scheme = channel.scheme
-        self.host = fields.host
+        self.host = line.authority if fields.host is None else fields.host
         self.keep_alive = keep_alive
         self.status = 0
         self.bytes_sent = 0  # of the response's body

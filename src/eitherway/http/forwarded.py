@@ -15,6 +15,7 @@ from eitherway.http.fields import HOST, Fields
 _MOST_ENTRIES = 64  # of a list; what lies further left cannot be a proxy of ours
 _PAIR = re.compile(r'\s*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]+))\s*')
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Fa-f:]+(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]+))(?::([0-9]{1,5}))?")
+_OBSCURE_PORT = re.compile(r":_[0-9A-Za-z._-]+$")
 
 
 class Origin(NamedTuple):
@@ -62,24 +63,28 @@ def _from_forwarded(value: str, trusts: Callable[[str], bool]) -> Origin:
         pairs = _pairs(element)
         if pairs is None:
             break
-        address = parse_node(pairs.get("for", ""))
-        if address is None:
-            break
+        if not pairs:
+            continue
+        # A proxy may hide its client ("unknown", "_hidden") and yet tell what it was asked, and how.
+        address = parse_node(_OBSCURE_PORT.sub("", pairs.get("for", "")))
         host = pairs.get("host", "").encode("latin-1", "replace")
         scheme = pairs.get("proto", "").lower()
         found = Origin(
-            address,
+            address or found.client,
             scheme if scheme in {"http", "https"} else found.scheme,
             host if host and HOST.fullmatch(host) else found.host,
         )
-        if not trusts(address[0]):
+        if address is None or not trusts(address[0]):
             break
     return found
 
 
 def _pairs(element: str) -> dict[str, str] | None:
+    """An element's pairs, empty ones passed over (RFC 7239 section 4); None where it is malformed."""
     pairs: dict[str, str] = {}
     for part in element.split(";"):
+        if not part.strip():
+            continue
         match = _PAIR.fullmatch(part)
         if match is None:
             return None

@@ -27,6 +27,8 @@ logger = logging.getLogger("eitherway.server")
 
 _SLACK = 2.0  # seconds beyond the graceful time-out that it gets to drain
 _PATIENT = 86400.0  # seconds
+# What the balancer adds to a request: Host, X-Forwarded-For, -Proto and -Host; and a space behind every colon.
+_MORE_FIELDS, _MORE_BYTES = 4, 512
 _EARLY = 1.0  # seconds; a balancer that lives shorter is not started again at once
 _STILL = 10  # looks, a second apart, without a heartbeat (four a second) until it is ended
 _LAST_WORDS = 2  # looks that it then has to write its stack to the log
@@ -168,8 +170,19 @@ class Front:
 
 
 def behind(config: Config) -> Config:
-    """The settings of workers behind the balancer: it alone speaks to them, has the patience with clients, and logs."""
-    return replace(config, access_log="", forwarded_allow_ips=("unix",), write_timeout=_PATIENT, body_timeout=_PATIENT)
+    """The settings of workers behind the balancer: it alone speaks to them, has the patience with clients, and logs.
+
+    It has held clients to the limits; the head that it makes of theirs (balancer/heads.py) may be larger.
+    """
+    return replace(
+        config,
+        access_log="",
+        forwarded_allow_ips=("unix",),
+        write_timeout=_PATIENT,
+        body_timeout=_PATIENT,
+        limit_request_fields=config.limit_request_fields + _MORE_FIELDS,
+        limit_request_head=config.limit_request_head + config.limit_request_fields + _MORE_BYTES,
+    )
 
 
 def balance(config: Config, workers: int, application: object) -> str:
