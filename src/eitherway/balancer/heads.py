@@ -51,8 +51,9 @@ def request_head(exchange: Exchange, length: int | None) -> bytes:
         said = _origins.get((client[0], exchange.scheme)) or _origin(client[0], exchange.scheme)
     else:
         said = b"x-forwarded-proto: https\r\n" if exchange.scheme == "https" else b""
-    if exchange.host is not None and exchange.host not in (fields.host, line.authority):
-        said += b"x-forwarded-host: %b\r\n" % exchange.host
+    host = exchange.host
+    if host is not None and host is not fields.host and host is not line.authority:
+        said += b"x-forwarded-host: %b\r\n" % host
     if asks_websocket(exchange):
         said += _UPGRADE
     if fields.host is None:
