@@ -14,6 +14,7 @@ from threading import current_thread, main_thread
 
 from eitherway.config import Config, Settings, parse_bind
 from eitherway.errors import ConfigError, StartError
+from eitherway.metrics.pipes import open_log
 from eitherway.net.inherited import PREDECESSOR, adopt, passed_sockets
 from eitherway.net.listener import close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
@@ -57,7 +58,7 @@ def _with_access_log(config: Config) -> Config:
     path = (directory / config.access_log).absolute()
     if directory.is_dir():  # else that is what has to be said
         try:
-            path.open("a").close()
+            open_log(str(path)).close()
         except OSError as error:
             raise ConfigError(f"cannot write the access log {config.access_log}: {error.strerror}") from None
     return replace(config, access_log=str(path))
