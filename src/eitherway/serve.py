@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,9 +13,17 @@ from threading import current_thread, main_thread
 
 from eitherway.config import Config, Settings, parse_bind
 from eitherway.errors import ConfigError, StartError
+from eitherway.metrics.pipes import open_log
 from eitherway.net.inherited import PREDECESSOR, adopt, passed_sockets
 from eitherway.net.listener import ListeningSocket, close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
+
+_SUPERVISORS = frozenset(
+    {
+        signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+        signal.SIGTTIN, signal.SIGTTOU,
+    }
+)  # fmt: skip
 
 
 def serve(settings: Settings, application: object = None) -> int:
@@ -30,10 +39,11 @@ def serve(settings: Settings, application: object = None) -> int:
         for bind in config.bind if are_ours else ():
             address = parse_bind(bind)
             sockets.append(adopt(address.fd) if address.fd >= 0 else open_socket(address, config.backlog))
-        with _pid_file(config.pid_file):
-            if _wants_supervisor(config):
-                return _supervise(config, sockets, application)
-            return Worker(config, sockets, application).run()
+        if not _wants_supervisor(config):
+            with _pid_file(config.pid_file):
+                return Worker(config, sockets, application).run()
+        with _signals_held(), _pid_file(config.pid_file):
+            return _supervise(config, sockets, application)
     finally:
         for sock in sockets:
             close_socket(sock)
@@ -47,7 +57,7 @@ def _with_access_log(config: Config) -> Config:
     path = (directory / config.access_log).absolute()
     if directory.is_dir():  # else that is what has to be said
         try:
-            path.open("a").close()
+            open_log(str(path)).close()
         except OSError as error:
             raise ConfigError(f"cannot write the access log {config.access_log}: {error.strerror}") from None
     return replace(config, access_log=str(path))
@@ -82,6 +92,16 @@ def _supervise(config: Config, sockets: list[ListeningSocket], application: obje
         template.check(config)
     workers = config.workers or cpus.available()
     return Supervisor(config, sockets, application, workers, balance(config, workers, application)).run()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Until the supervisor takes them: who has its number from the pid file may use it at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SUPERVISORS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 
 # Bound now, as sleep: where greenlets are patched in, the guard needs a real thread.
 from _thread import start_new_thread
@@ -22,6 +21,7 @@ from eitherway.engines.base import Engine
 from eitherway.engines.patching import originals, unpatched
 from eitherway.interfaces.base import COLOURS, Interface
 from eitherway.interfaces.loading import detect_interface, load_application, prepare_path
+from eitherway.metrics.pipes import StderrHandler
 from eitherway.net.ending import Ending
 from eitherway.net.listener import Listener, ListeningSocket, close_socket, display
 from eitherway.net.poller import Poller
@@ -245,6 +245,6 @@ def configure_logging(level: str) -> None:
     root.setLevel(level.upper())
     root.propagate = False
     if not root.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = StderrHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         root.addHandler(handler)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +12,7 @@ import faults
 import pytest
 from production import StartSite, resident
 
+from eitherway.metrics.pipes import StderrHandler
 from load import Load
 from serving import wait_until
 
@@ -93,6 +96,36 @@ def test_a_stderr_that_cannot_be_written(start_site: StartSite, balance: str, st
     assert set(load.statuses) == {200}
     assert load.unanswered <= 16  # of the processes that were killed
     site.stop()
+
+
+def test_a_stderr_that_is_not_read(start_site: StartSite) -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    site = start_site("supervised:app", "threads", 2, stderr=writing)
+    try:
+        with Load(site) as load:
+            for _ in range(8):  # their tracebacks fill it
+                assert site.ask("/fail") == 500
+            faults.kill_worker(site)
+            load.wait_for(20)
+        assert set(load.statuses) == {200}
+        site.stop()
+    finally:
+        os.close(reading)
+
+
+def test_lines_that_were_lost_are_counted() -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with open(reading, "rb", buffering=0) as pipe, open(writing, "w") as stream:
+        handler = StderrHandler()
+        handler.setStream(stream)
+        for number in range(6):
+            handler.handle(logging.makeLogRecord({"msg": f"{number} {'x' * 1500}"}))
+        assert pipe.read(4096).startswith(b"0 xxx")
+        handler.handle(logging.makeLogRecord({"msg": "there is room"}))
+        handler.handle(logging.makeLogRecord({"msg": "and still"}))
+        assert pipe.read(4096) == b"4 lines of this log were lost: nobody read them\nthere is room\nand still\n"
 
 
 def unwritable(stream: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import signal
 import socket
@@ -85,6 +87,26 @@ def test_the_file_may_be_moved_away(own_server: Start, tmp_path: Path) -> None:
     server.ask("/hello?second")
     wait_until(lambda: path.exists() and "second" in path.read_text())
     assert "second" not in (tmp_path / "old").read_text()
+
+
+def test_a_named_pipe_that_is_not_read_holds_nobody_up(own_server: Start, tmp_path: Path) -> None:
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    refused = own_server(WSGI, "threads", "--access-log", path, ready=False)
+    assert refused.wait() == 2
+    assert f"cannot write the access log {path}: No such device or address" in refused.log
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        server = own_server(WSGI, "threads", "--access-log", path)
+        with server.connect() as client:
+            for _ in range(100):  # more lines than it holds
+                assert client.ask("/hello").status == 200
+        assert server.stop() == 0
+        assert os.read(reader, 100).startswith(b"127.0.0.1")
+    finally:
+        os.close(reader)
+    assert server.log.count("cannot write the access log") == 1
 
 
 def test_without_the_option_there_is_no_access_log(own_server: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
@@ -107,6 +108,21 @@ def test_the_pid_file_is_there_while_it_serves(supervised: StartSupervised, tmp_
     assert int((tmp_path / "pid").read_text()) == server.process.pid
     assert server.stop() == 0
     assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_who_reads_the_pid_file_may_send_signals_at_once(
+    supervised: StartSupervised, tmp_path: Path, number: int
+) -> None:
+    path = tmp_path / "pid"
+    os.mkfifo(path)  # it is read the moment that it is written
+    server = supervised("supervised:app", "sync", 2, "--pid-file", str(path), ready=False)
+    os.kill(int(path.read_text()), number)
+    path.unlink()
+    if number != signal.SIGTERM:
+        wait_for_workers(server.wait_ready(), 2)
+        assert server.stop() == 0
+    assert server.wait() == 0
 
 
 # ---- workers that die ----

@@ -41,7 +41,11 @@ def open_session(
     config = sessions.config
     wire, fields = handshake.accept(subprotocol, config.ws_max_size, config.ws_per_message_deflate)
     ours = {name for name, _ in fields}
-    exchange.switch([*fields, *(pair for pair in headers if pair[0].lower() not in ours)])
+    try:
+        exchange.switch([*fields, *(pair for pair in headers if pair[0].lower() not in ours)])
+    except ClientGone:
+        exchange.fail(500, "the connection is broken")  # no session is there to end it
+        raise
     session = Session(exchange, wire, sessions)
     session.begin()
     return session

@@ -39,10 +39,12 @@ def run(
         code = _NORMAL
     finally:
         socket._end(code)
-    if exchange.switched:
+    if exchange.switched or socket._missed:
         close = getattr(result, "close", None)
         if close is not None:
             close()
+    if socket._missed:
+        raise ClientGone("the client has left before it was accepted")  # no fault of an application that took it well
     return result
 
 
@@ -60,6 +62,7 @@ class WebSocket:
         self._sessions = sessions
         self._session: Session | None = None
         self._late = False  # the application has returned
+        self._missed = False  # the client had left before it was accepted
         self.subprotocols: tuple[str, ...] = tuple(handshake.subprotocols)
 
     def accept(self, subprotocol: str | None = None, headers: Iterable[tuple[str, str]] = ()) -> None:
@@ -72,6 +75,7 @@ class WebSocket:
         if self._exchange.status or self._late:
             raise RuntimeError("a WebSocket is accepted before anything is written, and before the application returns")
         if self._exchange.disconnected:
+            self._missed = True
             raise ClientGone("the client has left before it was accepted")
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self._session = open_session(self._exchange, self._handshake, subprotocol, pairs, self._sessions)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from time import localtime, monotonic, strftime, time
 from typing import Any
+
+from eitherway.metrics.pipes import PipeHandler, open_log
 
 logger = logging.getLogger("eitherway.server")
 
@@ -90,6 +93,9 @@ class _Forgiving(logging.Handler):
 
 
 class _File(_Forgiving, WatchedFileHandler):
+    def _open(self) -> TextIOWrapper:
+        return open_log(self.baseFilename)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         # Opened anew for the next line: what could not be written must not keep us from leaving a file for another.
         super().handleError(record)
@@ -101,7 +107,7 @@ class _File(_Forgiving, WatchedFileHandler):
                 pass  # the same again
 
 
-class _Stdout(_Forgiving, logging.StreamHandler):  # type: ignore[type-arg]
+class _Stdout(_Forgiving, PipeHandler):
     pass
 
 

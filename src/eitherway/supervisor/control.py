@@ -27,7 +27,17 @@ Answer = Callable[[dict[str, Any]], object]
 
 def default_directory() -> Path:
     """Where supervisors of this user have their sockets, when they are not told where."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    try:
+        if not base or Path(base).stat().st_uid != os.getuid():
+            base = ""  # left over from whoever called su or sudo
+    except OSError:
+        base = ""  # a container, or a session that has ended
+    if not base:
+        try:
+            base = tempfile.gettempdir()
+        except OSError:
+            base = "/tmp"  # who wants to write there is told why that cannot be
     return Path(base) / f"eitherway-{os.getuid()}"
 
 
@@ -70,7 +80,8 @@ class ControlServer:
             raise self._error(error) from None
 
     def _error(self, error: OSError) -> BindError:
-        return BindError(f"cannot open the control socket {self.path}: {error.strerror or error}")
+        why = error.strerror or error
+        return BindError(f"cannot open the control socket {self.path}: {why}; name a --control-socket elsewhere")
 
     def _accept(self) -> None:
         try:
@@ -128,7 +139,9 @@ def _private_directory() -> Path:
         directory.mkdir(mode=0o700, exist_ok=True)
         found = directory.lstat()
     except OSError as error:
-        raise BindError(f"cannot make {directory} for the control socket: {error.strerror}") from None
+        raise BindError(
+            f"cannot make {directory} for the control socket: {error.strerror}; name a --control-socket elsewhere"
+        ) from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise BindError(f"{directory} is not a directory of this user alone; name a --control-socket elsewhere")
     return directory

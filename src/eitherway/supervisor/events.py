@@ -18,6 +18,7 @@ class Events:
         self._before: dict[int, Any] = {}
 
     def take_signals(self, numbers: Iterable[int], on_signal: Callable[[int], None]) -> None:
+        """From now on, and those that were held back until now."""
         for sock in (self._wake, self._woken):
             sock.setblocking(False)
         for number in numbers:
@@ -29,6 +30,7 @@ class Events:
                 on_signal(number)
 
         self.watch(self._woken, hear)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)  # they may have come already
 
     def watch(self, what: Any, callback: Callable[[], object]) -> None:
         self._selector.register(what, selectors.EVENT_READ, callback)

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from time import sleep
 
+from eitherway.errors import BindError
+
 _LOOKS, _PAUSE = 20, 0.01  # seconds
+_LONGEST = 107 - len("/1000000000.sock")  # bytes of a directory in which every worker's socket has room
+
+
+def make_directory() -> str:
+    """For the workers' own sockets. Raises BindError."""
+    try:
+        path = tempfile.mkdtemp(prefix="eitherway-")
+    except OSError as error:
+        why = error.strerror or error
+        raise BindError(f"cannot make a directory for the workers' sockets: {why}; set TMPDIR to another") from None
+    if len(os.fsencode(path)) > _LONGEST:
+        Path(path).rmdir()
+        raise BindError(f"{path} is too long for the workers' sockets in it; set TMPDIR to a shorter one")
+    return path
 
 
 class Remains:

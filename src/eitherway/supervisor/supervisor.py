@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -26,7 +25,7 @@ from eitherway.supervisor.front import Front, behind
 from eitherway.supervisor.handle import Failure, Handle
 from eitherway.supervisor.notify import Notifier
 from eitherway.supervisor.reload import Watcher
-from eitherway.supervisor.remains import Remains
+from eitherway.supervisor.remains import Remains, make_directory
 from eitherway.supervisor.rounds import Rounds
 from eitherway.supervisor.status import describe
 from eitherway.supervisor.upgrade import Predecessor, Upgrade, find_predecessor
@@ -50,7 +49,7 @@ class Supervisor:
         self.addresses = [display(sock) for sock in sockets]
         self.policy = p.Policy(workers, config.graceful_timeout)
         self._sockets = sockets
-        self._directory = tempfile.mkdtemp(prefix="eitherway-") if balance == "request" else ""
+        self._directory = make_directory() if balance == "request" else ""
         self._remains = Remains(self._directory, config.pid_file)
         own = behind(config) if self._directory else config
         self.workers = Workers(own, sockets, application, self._forget, self._remains)

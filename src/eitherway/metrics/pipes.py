@@ -1,0 +1,93 @@
+"""Logs that may be pipes: a reader that stands still holds nobody up, and the supervisor still hears TERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+from io import TextIOWrapper
+
+# Bound now: where greenlets are patched in, a line that comes from the loop itself needs the real ones.
+from os import close as close_fd
+from os import open as open_fd
+from os import write as write_fd
+from select import POLLOUT, poll
+
+_PATIENCE = 250  # milliseconds that a reader gets to make room; lines that follow a lost one are not waited for
+
+
+class PipeHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """As the standard library's; but a line that a pipe does not take is an error (BlockingIOError)."""
+
+    _behind = False  # the last line was lost
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            fd = _anew(self.stream.fileno())
+        except (OSError, ValueError, AttributeError):
+            super().emit(record)  # no pipe, or no file at all
+            return
+        try:
+            text = f"{self.foreword()}{self.format(record)}\n"
+            self.stream.flush()  # what the application has printed comes first
+            patient, self._behind = not self._behind, True
+            _write(fd, text.encode("utf-8", "backslashreplace"), patient)
+            self._behind = False
+        except Exception:
+            self.handleError(record)
+        finally:
+            close_fd(fd)
+
+    def foreword(self) -> str:
+        return ""
+
+
+class StderrHandler(PipeHandler):
+    """Lost lines are counted, and that is said as soon as it can be."""
+
+    _lost = 0
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def foreword(self) -> str:
+        return f"{self._lost} lines of this log were lost: nobody read them\n" if self._lost else ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if not self._behind:
+            self._lost = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if self._behind:
+            self._lost += 1  # to say more is just what is not possible
+        else:
+            super().handleError(record)
+
+
+def open_log(path: str) -> TextIOWrapper:
+    """A file to append to. A named pipe that nobody reads, or too slowly, raises OSError in place of waiting."""
+    return open(path, "a", opener=lambda name, flags: open_fd(name, flags | os.O_NONBLOCK, 0o666))
+
+
+def _anew(fd: int) -> int:
+    """The pipe behind `fd`, opened anew: whether a write waits is a property that all share who have it.
+
+    For each line, since an application may close what it does not know: a number that is kept would be another's.
+    """
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        raise ValueError("not a pipe")
+    return open_fd(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _write(fd: int, data: bytes, patient: bool) -> None:
+    """Raises BlockingIOError. Up to a page is taken as a whole or not at all."""
+    while data:
+        try:
+            data = data[write_fd(fd, data) :]
+        except BlockingIOError:
+            room = poll()
+            room.register(fd, POLLOUT)
+            if not patient or not room.poll(_PATIENCE):
+                raise
