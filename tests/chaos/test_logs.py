@@ -135,3 +135,15 @@ def unwritable(stream: str) -> int:
     reading, writing = os.pipe()
     os.close(reading)
     return writing
+
+
+def test_a_number_that_an_application_has_given_to_another_file_is_not_written_to(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    handler = StderrHandler()
+    with open(reading, "rb", buffering=0) as pipe, open(writing, "w") as stream, open(tmp_path / "other", "w") as other:
+        handler.setStream(stream)
+        handler.emit(logging.makeLogRecord({"msg": "one"}))
+        os.dup2(other.fileno(), handler._pipe)
+        handler.emit(logging.makeLogRecord({"msg": "two"}))
+        assert pipe.read(4096) == b"one\ntwo\n"
+    assert (tmp_path / "other").read_text() == ""

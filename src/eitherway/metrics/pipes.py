@@ -21,10 +21,12 @@ class PipeHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """As the standard library's; but a line that a pipe does not take is an error (BlockingIOError)."""
 
     _behind = False  # the last line was lost
+    _pipe = -1  # opened by us: whether a write waits is a property that all share who have the same opening
+    _identity = (0, 0)  # of the pipe
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            fd = _anew(self.stream.fileno())
+            fd = self._opened()
         except (OSError, ValueError, AttributeError):
             super().emit(record)  # no pipe, or no file at all
             return
@@ -36,8 +38,19 @@ class PipeHandler(logging.StreamHandler):  # type: ignore[type-arg]
             self._behind = False
         except Exception:
             self.handleError(record)
-        finally:
-            close_fd(fd)
+
+    def _opened(self) -> int:
+        """Our opening of the pipe that the stream is. Raises ValueError where it is none.
+
+        An application may have closed what it does not know, and the number may be another file's by now.
+        """
+        identity = _identity(self.stream.fileno())
+        if identity != self._identity or not _is_pipe(self._pipe, identity):
+            if _is_pipe(self._pipe, self._identity):
+                close_fd(self._pipe)
+            self._pipe = open_fd(f"/proc/self/fd/{self.stream.fileno()}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._identity = identity
+        return self._pipe
 
     def foreword(self) -> str:
         return ""
@@ -71,14 +84,18 @@ def open_log(path: str) -> TextIOWrapper:
     return open(path, "a", opener=lambda name, flags: open_fd(name, flags | os.O_NONBLOCK, 0o666))
 
 
-def _anew(fd: int) -> int:
-    """The pipe behind `fd`, opened anew: whether a write waits is a property that all share who have it.
-
-    For each line, since an application may close what it does not know: a number that is kept would be another's.
-    """
-    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    if not stat.S_ISFIFO(status.st_mode):
         raise ValueError("not a pipe")
-    return open_fd(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return status.st_dev, status.st_ino
+
+
+def _is_pipe(fd: int, identity: tuple[int, int]) -> bool:
+    try:
+        return _identity(fd) == identity
+    except (OSError, ValueError):
+        return False
 
 
 def _write(fd: int, data: bytes, patient: bool) -> None:
