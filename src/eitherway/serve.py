@@ -101,6 +101,8 @@ def _signals_held() -> Iterator[None]:
     try:
         yield
     finally:
+        while signal.sigtimedwait(_SUPERVISORS, 0) is not None:
+            pass  # it has come to nothing: they are not to be what ends it
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -56,7 +56,7 @@ def test_an_import_that_fails_is_said_once(
     assert server.log.count("Traceback") <= 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGQUIT, 0), (signal.SIGINT, 130)])
 def test_an_end_while_it_is_found_out_leaves_nothing_behind(
     supervised: StartSupervised, tmp_path: Path, number: int, code: int
 ) -> None:

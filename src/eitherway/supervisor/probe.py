@@ -19,7 +19,7 @@ from eitherway.supervisor.handle import Line, make_lines
 from eitherway.worker import choose, load
 
 _LOOK = 0.5  # seconds
-_TOO_EARLY = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+_ENDS = (signal.SIGTERM, signal.SIGQUIT)
 
 
 def engine_of(config: Config, application: object) -> str:
@@ -28,16 +28,21 @@ def engine_of(config: Config, application: object) -> str:
         return config.engine
     if config.interface != "auto" or application is not None:
         return choose(config, application)[1]
-    for number in _TOO_EARLY:
-        signal.signal(number, signal.SIG_IGN)  # there is nobody yet to whom it could be passed on
-    signal.signal(signal.SIGTERM, _leave)
+    for number in _ENDS:
+        signal.signal(number, _leave)
     ours, theirs = make_lines()
     pid = fork()
     if not pid:
         ours.close()
         _look(config, theirs)
     theirs.close()
-    match _wait(ours, pid):
+    # The supervisor's signals are held back until it takes them. An import may never end: these are heard now.
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDS, signal.SIGINT})
+    try:
+        said = _wait(ours, pid)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    match said:
         case {"engine": str(engine)}:
             return engine
         case {"failed": text, "traceback": trace, "exit_code": code}:
@@ -64,6 +69,7 @@ def _wait(line: Line, pid: int) -> dict[str, Any]:
 def _look(config: Config, line: Line) -> NoReturn:
     try:
         reset_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         die_with_parent()
         line.send({"engine": choose(config, load(config, None))[1]})
     except StartError as error:
