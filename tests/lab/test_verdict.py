@@ -29,7 +29,7 @@ def test_one_that_is_far_ahead_is_taken() -> None:
     whole = " ".join(verdict.sentences)
     assert f"`{GEVENT.command}`" in whole
     assert "99 % of it waiting" in whole
-    assert "sync is full at 1 client (20)" in whole
+    assert "sync is full at 1 client (20 a second)" in whole
     assert "95 times the throughput with 100 clients" in whole
     assert "no difference you could see (50 ms)" in whole, "at one client"
     assert "clear" in verdict.sentences[-1]

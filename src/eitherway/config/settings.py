@@ -115,7 +115,7 @@ class Config:
     balance: str = setting(
         "auto",
         PROCESSES,
-        "Who gives requests to workers: our balancer, or the kernel. auto: request for sync and threads.",
+        "Who gives requests to workers: our balancer, or the kernel. auto: request where --engine is sync or threads.",
         choices=("auto", "request", "kernel"),
     )
     worker_concurrency: int = setting(

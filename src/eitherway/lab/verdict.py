@@ -176,7 +176,10 @@ def _why(ranking: _Ranking) -> str:
 def _saturation(ranking: _Ranking) -> str:
     """Where the engines are full: "sync is full at 1 client (19 a second)"."""
     full = [(each, at) for each in ranking.order if (at := saturated_at(each)) is not None]
-    words = [f"{each.name} is full at {clients(at.concurrency)} ({number(at.throughput.middle)})" for each, at in full]
+    words = [
+        f"{each.name} is full at {clients(at.concurrency)} ({number(at.throughput.middle)} a second)"
+        for each, at in full
+    ]
     still = [each.name for each in ranking.order if all(each is not other for other, _ in full)]
     if not words:
         rise = len(ranking.order) > 1 and all(map(_rises, ranking.order))
@@ -277,7 +280,8 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
 def _nothing(comparison: Comparison) -> str:
     failures = [each for each in comparison.configurations if each.failure]
     if failures:
-        return f"Nothing could be compared: {failures[0].name}: {failures[0].failure.rstrip('.')}."
+        reason = failures[0].failure.rstrip(".")
+        return f"Nothing could be compared: {failures[0].name}: {reason}{'' if reason.endswith('?') else '.'}"
     if any(each.points for each in comparison.configurations):
         return "Nothing can be said: at every load the load generator was the limit, not the server."
     return "Nothing was measured."

@@ -26,6 +26,7 @@ logger = logging.getLogger("eitherway.server")
 
 _SLACK = 2.0  # seconds beyond the graceful time-out that it gets to drain
 _PATIENT = 86400.0  # seconds
+_FEW = ("sync", "threads")  # engines that run few requests at a time
 _EARLY = 1.0  # seconds; a balancer that lives shorter is not started again at once
 _STILL = 10  # looks, a second apart, without a heartbeat (four a second) until it is ended
 _LAST_WORDS = 2  # looks that it then has to write its stack to the log
@@ -174,9 +175,16 @@ def behind(config: Config) -> Config:
 def balance(config: Config, workers: int) -> str:
     """Who gives requests to the workers: "request" (the balancer) or "kernel".
 
-    auto: the balancer for engines that run few requests at a time, when there is a choice between workers.
+    auto: the balancer for engines that run few requests at a time, when there is a choice between workers. Which engine
+    `auto` takes only workers know, once they have imported the application.
     """
     wanted = config.balance
     if wanted == "auto":
-        wanted = "request" if workers > 1 and config.engine in ("sync", "threads") else "kernel"
+        wanted = "request" if workers > 1 and config.engine in _FEW else "kernel"
     return wanted
+
+
+def balancing(config: Config, given_by: str, engine: str, workers: int) -> str:
+    """For the start line: who balances, and what to do where `auto` found threads too late for a balancer."""
+    late = config.balance == "auto" and given_by == "kernel" and engine in _FEW and workers > 1
+    return f"{given_by} balancing{f'; a balancer with --engine {engine}' if late else ''}"

@@ -23,7 +23,7 @@ from eitherway.supervisor import policy as p
 from eitherway.supervisor.child import slots
 from eitherway.supervisor.control import Answer, ControlServer
 from eitherway.supervisor.events import Events
-from eitherway.supervisor.front import Front, behind
+from eitherway.supervisor.front import Front, balancing, behind
 from eitherway.supervisor.handle import Failure, Handle
 from eitherway.supervisor.notify import Notifier
 from eitherway.supervisor.reload import Watcher
@@ -129,7 +129,8 @@ class Supervisor:
             self._quit()
         elif not self._stopping:  # else it has been replaced, and answers what is left
             self._notifier.stopping()
-            logger.info("stopping %d workers", len(self.workers.handles))
+            count = len(self.workers.handles)
+            logger.info("stopping %d worker%s", count, "s" * (count != 1))
             self._end(p.Stop())
         self._told = True
 
@@ -351,14 +352,14 @@ class Supervisor:
             return
         self._announced = True
         logger.info(
-            "eitherway %s serves %s (%s) on %s by %d worker%s (%s balancing) at %s, pid %d",
+            "eitherway %s serves %s (%s) on %s by %d worker%s (%s) at %s, pid %d",
             __version__,
             self.config.app or "an application",
             self.interface,
             self.engine,
             self.policy.wanted,
             "s" * (self.policy.wanted > 1),
-            self.balance,
+            balancing(self.config, self.balance, self.engine, self.policy.wanted),
             ", ".join(self.addresses),
             os.getpid(),
         )
