@@ -286,6 +286,22 @@ def test_a_module_run_from_inside_its_package(
     assert str(refusal("views:app")) == f"importing views raised ImportError: {reason}; {hint}"
 
 
+def test_a_module_that_the_application_needs_above_the_working_directory(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("project/kiosk/wsgi.py", "import kiosk.settings")
+    monkeypatch.chdir(tmp_path / "project" / "kiosk")
+    monkeypatch.syspath_prepend(str(tmp_path / "project" / "kiosk"))
+    hint = f"it is found with --pythonpath {tmp_path / 'project'}"
+    assert str(refusal("wsgi")) == f"importing wsgi raised ModuleNotFoundError: No module named 'kiosk'; {hint}"
+
+
+def test_a_package_whose_application_is_in_a_module(write: Write) -> None:
+    write("depot/__init__.py", "")
+    write("depot/wsgi.py", "")
+    assert line("depot").endswith("; name the application, as in depot.wsgi")
+
+
 def test_a_module_in_place_of_an_attribute(write: Write) -> None:
     write("web/__init__.py", "")
     write("web/views.py", "")

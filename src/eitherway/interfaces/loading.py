@@ -25,6 +25,7 @@ from eitherway.interfaces.detection import brings_server, detect_interface, type
 __all__ = ["Target", "detect_interface", "load_application", "parse_target", "prepare_path"]
 
 USUAL_NAMES = ("app", "application", "create_app()")  # tried, in this order, where only a module is named
+USUAL_MODULES = ("wsgi", "asgi", "app", "main")  # of a package, where an application often is
 FORMS = "module:name, module:factory() or module"
 LONGEST_REASON = 300  # characters of an exception's message that go into our line
 
@@ -166,7 +167,9 @@ def _usual_application(module: ModuleType, name: str) -> Any:
         # Not callable is not meant: a package may well have a submodule called app.
         if callable(getattr(module, wanted.attributes[0], None)):
             return _application(module, wanted)
-    raise AppLoadError(f"{name} has none of {', '.join(USUAL_NAMES)}; name the application, as in {name}:NAME")
+    inner = [each for each in USUAL_MODULES if each in _modules_in(getattr(module, "__path__", ()))]
+    example = f"{name}.{inner[0]}" if inner else f"{name}:NAME"
+    raise AppLoadError(f"{name} has none of {', '.join(USUAL_NAMES)}; name the application, as in {example}")
 
 
 def _attribute(holder: object, name: str, path: str) -> Any:
@@ -224,7 +227,7 @@ def _missing(name: str, wanted: str) -> str:
     return f"no module named {name!r} in {', '.join(places)}{hint}"
 
 
-def _elsewhere(name: str) -> str:
+def _elsewhere(name: str, option: str = "--chdir") -> str:
     """Say where the module is when that is right above or below the working directory."""
     here, path = Path.cwd(), name.replace(".", "/")
     below = sorted(each for each in here.iterdir() if each.is_dir() and not each.name.startswith("."))
@@ -232,7 +235,7 @@ def _elsewhere(name: str) -> str:
         at = place / path
         # Below, a directory of that name may hold anything, such as templates.
         if at == here or at.with_name(f"{at.name}.py").is_file() or (at / "__init__.py").is_file():
-            return f"; it is found with --chdir {place}"
+            return f"; it is found with {option} {place}"
     return ""
 
 
@@ -268,7 +271,7 @@ def _raised(what: str, error: BaseException, hint: str = "") -> AppLoadError:
     reason = " ".join(str(error).split())[:LONGEST_REASON]
     line = f"{what} raised {type(error).__name__}{': ' if reason else ''}{reason}{hint}"
     if isinstance(error, ModuleNotFoundError):
-        line += f"; is it installed for {sys.executable}?"
+        line += _elsewhere(error.name or "", "--pythonpath") or f"; is it installed for {sys.executable}?"
     frames = _application_frames(error)
     # Of a mistake in the call itself, such as one argument too many, the line says all there is.
     has_more = frames is not None or isinstance(error, SyntaxError)

@@ -241,7 +241,7 @@ def _at_low_load(chosen: Configuration, base: Configuration) -> str:
 def _cost(ranking: _Ranking, comparison: Comparison) -> str:
     chosen = ranking.chosen
     cost = ranking.points[chosen.name].cost
-    words = f"It holds {size(cost.proportional)} of memory there"
+    words = f"With {clients(ranking.load)} it holds {size(cost.proportional)} of memory"
     least = min(ranking.order, key=lambda each: ranking.points[each.name].cost.proportional)
     held = ranking.points[least.name].cost.proportional
     if least is not chosen and cost.proportional > 1.2 * held:

@@ -13,7 +13,7 @@ from eitherway.lab.report.charts import symbols
 from eitherway.lab.report.figures import Figure, Member, Panel, cast
 from eitherway.lab.report.markup import Markup, joined, tag
 from eitherway.lab.results import Comparison
-from eitherway.lab.units import clients, duration, listing, several
+from eitherway.lab.units import clients, duration, listing, several, unbroken
 
 _INTRO = (
     "A web server that has many clients at once has to decide what happens while one request waits, for a database or "
@@ -25,7 +25,6 @@ _METHOD = (
     "Here the same application was started under each model and asked by more and more clients, each sending its next "
     "request when the last was answered."
 )
-_UNITS = re.compile(r"(?<=\d) (?=(?:[mµn]?s|[kMG]?B|%|clients?|times)\b|%)")
 
 
 def render(comparison: Comparison) -> str:
@@ -126,7 +125,7 @@ def _prose(said: str, members: Sequence[Member] = ()) -> Markup:
         elif len(part) > 2 and part[0] == part[-1] == "`":
             found.append(_code(part[1:-1]))
         else:
-            found.append(joined([_UNITS.sub("\N{NO-BREAK SPACE}", part)]))
+            found.append(joined([unbroken(part)]))
     return joined(found)
 
 
