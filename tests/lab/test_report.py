@@ -143,6 +143,13 @@ def test_every_engine_has_its_colour_marker_and_sentence() -> None:
     assert all(f".s{slot} " in STYLES for slot in range(SHOWN))
 
 
+def test_two_applications_are_not_called_the_same() -> None:
+    one = comparisons.every_engine()
+    other = replace(one.configurations[0], application="other:app", name="other")
+    assert "Here the same application was started" in render(one)
+    assert "Here each application was started" in render(replace(one, configurations=(*one.configurations, other)))
+
+
 def test_plain_code_on_a_loop_is_said_to_run_in_threads() -> None:
     one = next(each for each in comparisons.every_engine().configurations if each.engine == "uvloop")
     assert "thread of a pool" in model(replace(one, interface="wsgi"))

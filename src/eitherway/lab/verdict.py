@@ -199,18 +199,19 @@ def _rises(configuration: Configuration) -> bool:
 def _change(ranking: _Ranking) -> str:
     """What it would change, from the engine that does the least to the one that was chosen."""
     chosen = ranking.chosen
-    base = next(
-        (each for each in ranking.order if each.engine == "sync" and each.workers == 1 and each is not chosen),
-        ranking.order[-1],
-    )
+    plain = [each for each in ranking.order if each.engine == "sync" and each.workers == 1 and each is not chosen]
+    own = [each for each in plain if each.application == chosen.application]
+    base = next(iter([*own, *plain]), ranking.order[-1])
     if base is chosen:
         base = ranking.order[0]
     if base is chosen:
         return ""
     tail = _tail(ranking.points[chosen.name], ranking.points[base.name])
+    ratio = ranking.rate(chosen) / ranking.rate(base)
+    vague = " (which may be chance)" if base in ranking.equals and abs(ratio - 1) > SAME else ""
     return (
-        f"Against {base.name} that is {_factor(ranking.rate(chosen) / ranking.rate(base))} throughput with "
-        f"{clients(ranking.load)}{tail}{_at_low_load(chosen, base)}."
+        f"Against {base.name} that is {_factor(ratio)} throughput with "
+        f"{clients(ranking.load)}{vague}{tail}{_at_low_load(chosen, base)}."
     )
 
 
