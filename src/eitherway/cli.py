@@ -16,7 +16,7 @@ import click
 
 from eitherway import __version__
 from eitherway.config import SETTINGS, Config, Setting, Settings, did_you_mean, load, option_name
-from eitherway.errors import AppLoadError, StartError
+from eitherway.errors import StartError
 
 HELP_WIDTH = 100  # columns, where the terminal has as many
 OPTION_WIDTH = 31  # columns for an option and its argument; its help stands beside
@@ -223,7 +223,8 @@ def status_command(as_json: bool, file: str, **options: object) -> int:
 def reload_command(file: str, **options: object) -> int:
     """Replace the workers of a running server by new ones, and wait until all are new."""
     answer = _ask("reload", file, options, patience=None)
-    click.echo(f"reloaded {answer['reloaded']} workers")
+    count = answer["reloaded"]
+    click.echo(f"reloaded {count} worker{'s' * (count > 1)}")
     return 0
 
 
@@ -244,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # None where the group itself ran: it has shown its help.
         return commands.main(argv, prog_name="eitherway", standalone_mode=False) or 0
     except StartError as error:
-        if isinstance(error, AppLoadError) and error.traceback:
+        if error.traceback:
             print(error.traceback.rstrip(), file=sys.stderr)
         return _fail(str(error), error.exit_code)
     except click.ClickException as error:

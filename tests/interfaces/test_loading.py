@@ -25,6 +25,7 @@ from eitherway.interfaces.loading import Target, load_application, parse_target,
 SHOP = """\
 config = {"name": "shop"}
 nothing = None
+number = 1
 
 def app(environ, start_response):
     return [b"shop"]
@@ -159,9 +160,14 @@ def test_no_name_at_all() -> None:
         ("web/shop.py:app", "shop:app with --chdir web"),
         ("/srv/shop.py:app", "shop:app with --chdir /srv"),
         ("/shop:app", "shop:app with --chdir /"),
+        ("web/pages/shop.py:app", "pages.shop:app with --chdir web"),
+        ("web/pages/deep/shop.py:app", "pages.deep.shop:app with --chdir web"),
+        ("./main/shop.py", "main.shop"),
     ],
 )
-def test_a_file_is_no_module(text: str, instead: str) -> None:
+def test_a_file_is_no_module(text: str, instead: str, write: Write) -> None:
+    for package in ("web/pages", "web/pages/deep", "main"):
+        write(f"{package}/__init__.py", "")
     assert line(text).endswith(f"is a file, and an application is named by its module: {instead}")
 
 
@@ -220,6 +226,7 @@ def test_what_is_no_application() -> None:
     assert line("shop:zzzzz") == "no attribute 'zzzzz' in shop"
     assert line("shop:tools.wsg") == "no attribute 'wsg' in shop.tools; did you mean 'wsgi'?"
     assert line("shop:config") == "shop:config is a dict, which cannot be called: it is no application"
+    assert line("shop:number") == "shop:number is an int, which cannot be called: it is no application"
     assert line("shop:nothing") == "shop:nothing is None, which cannot be called: it is no application"
     assert line("shop:config()") == "shop:config(): it is a dict, which cannot be called"
     assert line("shop:nothing_made()") == "shop:nothing_made() is None, which cannot be called: it is no application"
@@ -252,6 +259,54 @@ def test_no_such_module_in_a_package(tmp_path: Path, write: Write) -> None:
     write("shop/__init__.py", "")
     write("shop/web.py", SHOP)
     assert line("shop.wbe:app") == f"no module named 'shop.wbe' in {tmp_path / 'shop'}; did you mean 'web'?"
+
+
+def test_a_module_above_or_below_the_working_directory(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("project/portal/wsgi.py", "")
+    write("lib/store/__init__.py", "")
+    hint = "it is found with --chdir"
+    assert line("store:app") == f"no module named 'store' in {tmp_path}; {hint} {tmp_path / 'lib'}"
+    assert line("portal.wsgi").endswith(f"; {hint} {tmp_path / 'project'}")
+    monkeypatch.chdir(tmp_path / "project" / "portal")
+    assert line("portal.wsgi").endswith(f"; {hint} {tmp_path / 'project'}")
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_module_run_from_inside_its_package(
+    marked: bool, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("web/views.py", "from . import models")
+    if marked:
+        write("web/__init__.py", "")
+    monkeypatch.syspath_prepend(str(tmp_path / "web"))
+    reason = "attempted relative import with no known parent package"
+    hint = f"it is part of a package: name it web.views with --chdir {tmp_path}"
+    assert str(refusal("views:app")) == f"importing views raised ImportError: {reason}; {hint}"
+
+
+def test_a_module_that_the_application_needs_above_the_working_directory(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("project/kiosk/wsgi.py", "import kiosk.settings")
+    monkeypatch.chdir(tmp_path / "project" / "kiosk")
+    monkeypatch.syspath_prepend(str(tmp_path / "project" / "kiosk"))
+    hint = f"it is found with --pythonpath {tmp_path / 'project'}"
+    assert str(refusal("wsgi")) == f"importing wsgi raised ModuleNotFoundError: No module named 'kiosk'; {hint}"
+
+
+def test_a_package_whose_application_is_in_a_module(write: Write) -> None:
+    write("depot/__init__.py", "")
+    write("depot/wsgi.py", "")
+    assert line("depot").endswith("; name the application, as in depot.wsgi")
+
+
+def test_a_module_in_place_of_an_attribute(write: Write) -> None:
+    write("web/__init__.py", "")
+    write("web/views.py", "")
+    said = "no attribute 'views' in web, but a module; name what is in it, as in web.views:NAME"
+    assert line("web:views") == line("web:views.app") == said
 
 
 @pytest.mark.usefixtures("shop")

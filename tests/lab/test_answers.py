@@ -96,7 +96,9 @@ def test_a_good_answer_passes(status: int) -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (Answer(302, b"", "/login"), ["GET /shop redirects to /login (302)", "name the target"]),
+        (Answer(302, b"", "/en/"), ["GET /shop redirects to /en/ (302)", "name the target"]),
+        (Answer(302, b"", "/accounts/login/?next=/"), ["(302); if that is for a login, give -H 'Cookie"]),
+        (Answer(301, b"", "https://shop/"), ["if that is for the https alone, give -H 'X-Forwarded-Proto: https'"]),
         (Answer(308, b""), ["GET /shop redirects (308)"]),
         (Answer(401, b""), ["GET /shop needs a login (401)", "-H 'Authorization"]),
         (Answer(403, b""), ["needs a login (403)"]),

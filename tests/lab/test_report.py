@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import combinations
@@ -14,8 +15,7 @@ import pytest
 from comparisons import NASTY, SAMPLES
 
 from eitherway.config import MODELS
-from eitherway.lab.findings import MODELS as SENTENCES
-from eitherway.lab.findings import SHOWN
+from eitherway.lab.findings import SENTENCES, SHOWN, model
 from eitherway.lab.report import render
 from eitherway.lab.report.charts import MARKERS
 from eitherway.lab.report.figures import cast
@@ -141,6 +141,19 @@ def test_every_engine_has_its_colour_marker_and_sentence() -> None:
     assert len(set(MARKERS)) == len(MARKERS) == SHOWN
     assert set(SENTENCES) == set(MODELS)
     assert all(f".s{slot} " in STYLES for slot in range(SHOWN))
+
+
+def test_two_applications_are_not_called_the_same() -> None:
+    one = comparisons.every_engine()
+    other = replace(one.configurations[0], application="other:app", name="other")
+    assert "Here the same application was started" in render(one)
+    assert "Here each application was started" in render(replace(one, configurations=(*one.configurations, other)))
+
+
+def test_plain_code_on_a_loop_is_said_to_run_in_threads() -> None:
+    one = next(each for each in comparisons.every_engine().configurations if each.engine == "uvloop")
+    assert "thread of a pool" in model(replace(one, interface="wsgi"))
+    assert model(replace(one, interface="asgi")) == SENTENCES["uvloop"]
 
 
 # What is left of red, green and blue light to eyes without the cones for long or medium waves (Machado et al., 2009).

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from values import configuration, cost, point
 
+import eitherway
 from eitherway.lab.blocking import line_in
 from eitherway.lab.results import Configuration, Interval, Prediction
 from eitherway.lab.theory import is_one_at_a_time, limit, pool_is_queue, reach, with_limit
@@ -18,9 +20,9 @@ def predicted(deviation: float = 0.9, rate: float = 2000.0) -> Prediction:
     return Prediction("a loop", rate, {1: 20.0, 10: 200.0, 100: rate}, {}, deviation)
 
 
-def busy(name: str, cores: float, **more: object) -> Configuration:
+def busy(name: str, cores: float, lost: float = 0.0, **more: object) -> Configuration:
     made = configuration(name, {1: 200}, **more)
-    return replace(made, points=(*made.points, point(100, 205, spent=cost(cpu=0.004, cores=cores))))
+    return replace(made, points=(*made.points, point(100, 205, spent=cost(cpu=0.004, cores=cores, lost=lost))))
 
 
 def test_a_prediction_that_holds_needs_no_explanation() -> None:
@@ -44,10 +46,19 @@ def test_a_call_that_blocks_the_loop_is_named_with_its_line() -> None:
         configuration("uvloop", {1: 20, 100: 20}, threads=1),  # wsgi: its threads wait, not the loop
         busy("gevent", 0.97),  # it computes
         configuration("gevent", {100: 20}),  # of one client nothing is known
+        configuration("gevent", {1: 20, 10: 180, 100: 20}),  # with ten clients they ran beside each other
+        busy("gevent", 0.3, lost=0.6),  # other programs had the CPU
+        configuration("gevent", {1: 1000, 100: 1200}),  # it hardly waits
     ],
 )
 def test_not_everything_that_is_slow_blocks_a_loop(made: Configuration) -> None:
     assert not is_one_at_a_time(made)
+
+
+def test_a_line_of_the_server_is_not_to_blame() -> None:
+    own, theirs = Path(eitherway.__file__).with_name("worker.py"), "shop/views.py"
+    log = "".join(f" stuck for 0.1 s in {place}:7 run (GET /)\n" for place in (own, own, theirs))
+    assert line_in(log, is_greenlet=True) == f"{theirs}:7 run"
 
 
 def test_the_pool_is_the_queue_where_its_connections_are_all_in_use() -> None:

@@ -29,10 +29,20 @@ def test_one_that_is_far_ahead_is_taken() -> None:
     whole = " ".join(verdict.sentences)
     assert f"`{GEVENT.command}`" in whole
     assert "99 % of it waiting" in whole
-    assert "sync is full at 1 client (20)" in whole
+    assert "sync is full at 1 client (20 a second)" in whole
     assert "95 times the throughput with 100 clients" in whole
     assert "no difference you could see (50 ms)" in whole, "at one client"
     assert "clear" in verdict.sentences[-1]
+
+
+def test_it_is_set_against_sync_of_the_same_application() -> None:
+    other = replace(configuration("other sync", {1: 21, 100: 22}, engine="sync"), application="other:app")
+    assert "Against sync that is 95 times" in text(SYNC, other, THREADS, GEVENT)
+
+
+def test_a_difference_that_cannot_be_told_is_said_to_be_perhaps_chance() -> None:
+    one, two = configuration("sync", {1: 20, 100: 100}), configuration("threads", {1: 20, 100: 80})
+    assert "0.8 times the throughput with 100 clients (which may be chance)" in text(one, two, rounds=1)
 
 
 def test_order_of_configurations_changes_nothing() -> None:

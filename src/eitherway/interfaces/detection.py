@@ -147,4 +147,5 @@ def type_name(thing: object) -> str:
     if isinstance(thing, ModuleType):
         return f"the module {thing.__name__}"
     kind = type(thing)
-    return f"a {kind.__qualname__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

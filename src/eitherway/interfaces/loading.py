@@ -12,8 +12,9 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -24,6 +25,7 @@ from eitherway.interfaces.detection import brings_server, detect_interface, type
 __all__ = ["Target", "detect_interface", "load_application", "parse_target", "prepare_path"]
 
 USUAL_NAMES = ("app", "application", "create_app()")  # tried, in this order, where only a module is named
+USUAL_MODULES = ("wsgi", "asgi", "app", "main")  # of a package, where an application often is
 FORMS = "module:name, module:factory() or module"
 LONGEST_REASON = 300  # characters of an exception's message that go into our line
 
@@ -95,9 +97,19 @@ def _bad_form(text: str) -> AppLoadError:
 
 def _not_a_file(path: str, rest: str) -> str:
     directory, slash, file = path.rpartition("/")
-    named = f"{file.removesuffix('.py')}{rest}"
+    directory, package = _package_around(directory)
+    named = f"{package}{file.removesuffix('.py')}{rest}"
     option = f" with --chdir {directory or slash}" if directory.strip("./") or path.startswith("/") else ""
     return f"{path!r} is a file, and an application is named by its module: {named}{option}"
+
+
+def _package_around(directory: str) -> tuple[str, str]:
+    """Where to import from what lies in a directory, and the packages that hold it there: "shop.web.", or nothing."""
+    package = ""
+    while directory.strip("./") and os.path.isfile(os.path.join(directory, "__init__.py")):  # noqa: PTH113, PTH118
+        directory, last = os.path.split(directory)
+        package = f"{last}.{package}"
+    return directory, package
 
 
 def _parse_expression(module: str, expression: str) -> Target:
@@ -155,13 +167,18 @@ def _usual_application(module: ModuleType, name: str) -> Any:
         # Not callable is not meant: a package may well have a submodule called app.
         if callable(getattr(module, wanted.attributes[0], None)):
             return _application(module, wanted)
-    raise AppLoadError(f"{name} has none of {', '.join(USUAL_NAMES)}; name the application, as in {name}:NAME")
+    inner = [each for each in USUAL_MODULES if each in _modules_in(getattr(module, "__path__", ()))]
+    example = f"{name}.{inner[0]}" if inner else f"{name}:NAME"
+    raise AppLoadError(f"{name} has none of {', '.join(USUAL_NAMES)}; name the application, as in {example}")
 
 
 def _attribute(holder: object, name: str, path: str) -> Any:
     try:
         return getattr(holder, name)
     except AttributeError:
+        if name in _modules_in(getattr(holder, "__path__", ())):
+            said = f"no attribute {name!r} in {path}, but a module; name what is in it, as in {path}.{name}:NAME"
+            raise AppLoadError(said) from None
         public = [each for each in dir(holder) if not each.startswith("_")]
         raise AppLoadError(f"no attribute {name!r} in {path}{did_you_mean(name, public)}") from None
     except (Exception, SystemExit) as error:
@@ -191,12 +208,12 @@ def _import(name: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         # Without a frame of the application it is the module itself that is missing, not one that it needs.
         if isinstance(error, ModuleNotFoundError) and not _application_frames(error):
-            raise AppLoadError(_missing(error.name or name)) from None
-        raise _raised(f"importing {name}", error) from None
+            raise AppLoadError(_missing(error.name or name, name)) from None
+        raise _raised(f"importing {name}", error, _of_a_package(name, error)) from None
 
 
-def _missing(name: str) -> str:
-    """Say that the module which the user named, or a package on the way to it, is nowhere."""
+def _missing(name: str, wanted: str) -> str:
+    """Say that the module which the user wanted, or a package on the way to it, is nowhere."""
     parent, _, last = name.rpartition(".")
     package = sys.modules.get(parent)
     if package is None:
@@ -206,7 +223,33 @@ def _missing(name: str) -> str:
     else:
         colon = f"; did you mean {f'{parent}:{last}'!r}?" if hasattr(package, last) else ""
         return f"no module named {name!r}: {parent} is a module, not a package{colon}"
-    return f"no module named {name!r} in {', '.join(places)}{did_you_mean(last, _modules_in(places))}"
+    hint = _elsewhere(wanted) or did_you_mean(last, _modules_in(places))
+    return f"no module named {name!r} in {', '.join(places)}{hint}"
+
+
+def _elsewhere(name: str, option: str = "--chdir") -> str:
+    """Say where the module is when that is right above or below the working directory."""
+    here, path = Path.cwd(), name.replace(".", "/")
+    below = sorted(each for each in here.iterdir() if each.is_dir() and not each.name.startswith("."))
+    for place in (here.parent, *below):
+        at = place / path
+        # Below, a directory of that name may hold anything, such as templates.
+        if at == here or at.with_name(f"{at.name}.py").is_file() or (at / "__init__.py").is_file():
+            return f"; it is found with {option} {place}"
+    return ""
+
+
+def _of_a_package(name: str, error: BaseException) -> str:
+    """Say how a module is named that was imported from inside its package, where relative imports cannot work."""
+    frames = _application_frames(error)
+    if not isinstance(error, ImportError) or "no known parent package" not in str(error) or frames is None:
+        return ""
+    inside = os.path.dirname(frames.tb_frame.f_code.co_filename)  # noqa: PTH120 - text, as for sys.path
+    directory, package = _package_around(inside)
+    if not package:  # one without an __init__.py
+        directory, last = os.path.split(inside)
+        package = f"{last}."
+    return f"; it is part of a package: name it {package}{name} with --chdir {directory}"
 
 
 def _own_places() -> list[str]:
@@ -215,7 +258,7 @@ def _own_places() -> list[str]:
     return sys.path[: sys.path.index(here) + 1] if here in sys.path else [here]
 
 
-def _modules_in(places: Sequence[str]) -> list[str]:
+def _modules_in(places: Iterable[str]) -> list[str]:
     import pkgutil  # only for this hint
 
     return [module.name for module in pkgutil.iter_modules(places)]
@@ -224,11 +267,11 @@ def _modules_in(places: Sequence[str]) -> list[str]:
 # ---- what the application's own code raised ----
 
 
-def _raised(what: str, error: BaseException) -> AppLoadError:
+def _raised(what: str, error: BaseException, hint: str = "") -> AppLoadError:
     reason = " ".join(str(error).split())[:LONGEST_REASON]
-    line = f"{what} raised {type(error).__name__}{': ' if reason else ''}{reason}"
+    line = f"{what} raised {type(error).__name__}{': ' if reason else ''}{reason}{hint}"
     if isinstance(error, ModuleNotFoundError):
-        line += f"; is it installed for {sys.executable}?"
+        line += _elsewhere(error.name or "", "--pythonpath") or f"; is it installed for {sys.executable}?"
     frames = _application_frames(error)
     # Of a mistake in the call itself, such as one argument too many, the line says all there is.
     has_more = frames is not None or isinstance(error, SyntaxError)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import islice
@@ -64,10 +64,11 @@ def ask(host: str, port: int, request: Request, patience: float = PATIENCE) -> A
     connection = http.client.HTTPConnection(host, port, timeout=patience)
     began = monotonic()
     try:
-        connection.putrequest(request.method, request.target, skip_accept_encoding=True)
+        given = {field.lower() for field, _ in request.headers}
+        connection.putrequest(request.method, request.target, skip_host="host" in given, skip_accept_encoding=True)
         for field, value in request.headers:
             connection.putheader(field, value)
-        if request.body and "content-length" not in {field.lower() for field, _ in request.headers}:
+        if request.body and "content-length" not in given:
             connection.putheader("Content-Length", str(len(request.body)))
         connection.endheaders(request.body or None)
         response = connection.getresponse()
@@ -110,14 +111,16 @@ def title(request: Request) -> str:
 # ---- may it be measured? ----
 
 
-def judge(request: Request, answer: Answer) -> None:
-    """Let an answer pass that says yes. Raises NotComparable for a no, LabError for a fault of the application."""
+def judge(request: Request, answer: Answer, raised: Callable[[], str] = str) -> None:
+    """Let an answer pass that says yes. Raises NotComparable for a no, LabError for a fault of the application:
+    `raised` tells which.
+    """
     name, status = title(request), answer.status
     if 200 <= status < 300:
         return
     if 300 <= status < 400:
         where = f" to {answer.location}" if answer.location else ""
-        raise NotComparable(f"{name} redirects{where} ({status}); name the target that it leads to")
+        raise NotComparable(f"{name} redirects{where} ({status}); {_instead(answer.location)}")
     if status in (401, 403):
         raise NotComparable(
             f"{name} needs a login ({status}); give what it asks for, such as -H 'Authorization: Bearer ...' or "
@@ -125,7 +128,17 @@ def judge(request: Request, answer: Answer) -> None:
         )
     if status < 500:
         raise NotComparable(f"{name} is refused with {status}{_quote(answer.body)}; name a target that answers 200")
-    raise LabError(f"{name} answers {status}{_quote(answer.body)}")
+    fault = raised()
+    raise LabError(f"{name} answers {status}{f': {fault}' if fault else _quote(answer.body)}")
+
+
+def _instead(location: str) -> str:
+    """What to do about a redirection, as far as its address tells what it is for."""
+    if location.startswith("https:"):
+        return "if that is for the https alone, give -H 'X-Forwarded-Proto: https'"
+    if re.search(r"log[-_]?in|sign[-_]?in|auth", location, re.IGNORECASE):
+        return "if that is for a login, give -H 'Cookie: ...' or -H 'Authorization: ...'"
+    return "name the target that it leads to"
 
 
 def _quote(body: bytes) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from eitherway.config import MODELS
 from eitherway.errors import LabError
 from eitherway.lab.load import Load, Request, run_load
 from eitherway.lab.server import Server
 
+_OURS = Path(__file__).parents[1]
 _SECONDS = 1.0  # of load
 _CLIENTS = 10  # so that the loop turns seldom, and its worker is seen to be held up
 _SHORTEST = 0.005  # seconds of the time-out
@@ -34,6 +36,13 @@ def find_blocking_line(options: Sequence[str], requests: Sequence[Request], serv
 
 
 def line_in(log: str, is_greenlet: bool = False) -> str:
-    """The place that a server's log names most often."""
-    places = Counter(place for place, stack in _REPORT.findall(log) if is_greenlet or _BOTTOM in stack)
+    """The place that a server's log names most often, apart from the server's own."""
+    found = [place for place, stack in _REPORT.findall(log) if is_greenlet or _BOTTOM in stack]
+    places = Counter(place for place in found if not _is_ours(place))
     return places.most_common(1)[0][0] if places else ""
+
+
+def _is_ours(place: str) -> bool:
+    """The built-in workloads are applications like any other."""
+    file = Path(place).absolute()
+    return file.is_relative_to(_OURS) and not file.is_relative_to(_OURS / "lab" / "apps")

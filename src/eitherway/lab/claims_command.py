@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eitherway.errors import LabError
-from eitherway.lab.commands import INTERRUPTED, Duration, interruptible
+from eitherway.lab.commands import INTERRUPTED, Duration, interruptible, must_be_writable
 from eitherway.lab.machine import machine, versions
 from eitherway.lab.theory import CROWDED
 from eitherway.lab.units import percent
@@ -37,8 +37,8 @@ def claims_command(numbers: tuple[int, ...], duration: float, rounds: int, outpu
     chosen = [claim for claim in CLAIMS if not numbers or claim.number in numbers]
     if unknown := set(numbers) - {claim.number for claim in CLAIMS}:
         raise LabError(f"there is no claim {min(unknown)}; they are numbered 1 to {len(CLAIMS)}")
-    if output and not Path(output).absolute().parent.is_dir():
-        raise LabError(f"cannot write {output}: there is no such directory")
+    if output:
+        must_be_writable(Path(output))
     bench = Bench(duration, rounds, len(os.sched_getaffinity(0)), lambda text: click.echo(f"  {text}", err=True))
     tested: list[tuple[Claim, Finding]] = []
     complete = True

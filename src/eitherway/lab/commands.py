@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -130,8 +131,7 @@ def compare_command(words: tuple[str, ...], output: str, json_file: str | None, 
     eitherway compare --workload io:50ms
     """
     for place in filter(None, (output, json_file)):
-        if not Path(place).absolute().parent.is_dir():
-            raise LabError(f"cannot write {place}: there is no such directory")
+        must_be_writable(Path(place))
     from eitherway.lab.progress import progress
     from eitherway.lab.runner import Runner
 
@@ -289,6 +289,16 @@ def _console() -> Console | None:
     from rich.console import Console
 
     return Console()
+
+
+def must_be_writable(file: Path) -> None:
+    """What would be wrong after the measuring is wrong before it."""
+    if not file.absolute().parent.is_dir():
+        raise LabError(f"cannot write {file}: there is no such directory")
+    if file.is_dir():
+        raise LabError(f"cannot write {file}: it is a directory")
+    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise LabError(f"cannot write {file}: permission denied")
 
 
 def _write(file: str, text: str) -> None:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from eitherway.config import MODELS
 from eitherway.lab.results import CHANCE, Comparison, Configuration, Interval, Point, Verdict
 from eitherway.lab.theory import is_less_than_predicted, reach
 from eitherway.lab.units import clients, duration, listing, number, percent, several, size, times
 
-MODELS = {
+SENTENCES = {
     "sync": "One request at a time in each worker; all others stand in line.",
     "threads": "As many requests at a time as there are threads; the operating system switches between them.",
     "gevent": "Every request is a greenlet: plain blocking code that lets others run whenever it waits.",
@@ -21,6 +22,7 @@ MODELS = {
     "curio": "Every request is a task on Curio's event loop; code with await lets others run.",
     "twisted": "Every request is a task on Twisted's reactor; code with await lets others run.",
 }
+_BESIDE = "Each request of plain code gets a thread of a pool beside the event loop."
 SHOWN = 10  # configurations that a chart can hold and still be read
 
 _SAME = 0.05  # values without an interval count as equal within this share
@@ -63,6 +65,13 @@ def saturation(configuration: Configuration) -> int | None:
         return None
     first = next(p for p in points if p.throughput.middle >= _FULL * best)
     return None if first is points[-1] or first.client_limited else first.concurrency
+
+
+def model(configuration: Configuration) -> str:
+    """In a sentence, how the engine runs an application of this kind."""
+    if configuration.interface == "wsgi" and "asgi" in MODELS[configuration.engine].native:
+        return _BESIDE
+    return SENTENCES.get(configuration.engine, "")
 
 
 def memory(point: Point) -> int:

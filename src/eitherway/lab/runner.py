@@ -136,7 +136,7 @@ class Runner:
         for _ in range(2):
             rounds.append([answers.ask(server.host, server.port, each, patience) for each in self._task.requests])
             for request, answer in zip(self._task.requests, rounds[-1], strict=True):
-                answers.judge(request, answer)
+                answers.judge(request, answer, server.raised)
         found = [answers.pattern_of(one.body, two.body) for one, two in zip(*rounds, strict=True)]
         self._service_time = max(self._service_time, *(each.seconds for each in rounds[1]))
         name, statuses = variant.application.title, [each.status for each in rounds[1]]

@@ -30,6 +30,8 @@ _STOP_PATIENCE = 1.0  # seconds until the next harder way of ending it
 _LOOK = 0.01  # seconds between two looks
 _BANNER = re.compile(r" serves .* \((\w+)\) on (\w+).* at http://([\d.]+):(\d+)")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ")
+_TRACE_PATIENCE = 2.0  # seconds for a traceback to be in the log
+_FRAME = re.compile(r'  File "(.*)", line (\d+)')
 _LONGEST_REASON = 300  # characters
 
 
@@ -116,6 +118,15 @@ class Server:
         line = _STAMP.sub("", lines[-1]) if lines else ""
         return line.removeprefix("eitherway: ")[:_LONGEST_REASON]
 
+    def raised(self) -> str:
+        """What the application raised last, and where, as the log shows it; empty if it does not. An answer may come
+        before its traceback.
+        """
+        deadline = monotonic() + _TRACE_PATIENCE
+        while not (found := _last_raised(self.log)) and monotonic() < deadline:
+            sleep(_LOOK)
+        return found[:_LONGEST_REASON]
+
     def status(self) -> dict[str, Any]:
         """What `eitherway status --json` prints. Raises LabError when it does not answer."""
         try:
@@ -172,3 +183,14 @@ class Server:
                     os.kill(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass  # it has gone
+
+
+def _last_raised(log: str) -> str:
+    """ "KeyError: 'x' in shop/views.py:12", from the last traceback of a log."""
+    place = ""
+    for line in log.rpartition("Traceback (most recent call last):\n")[2].splitlines() if "Traceback" in log else ():
+        if found := _FRAME.match(line):
+            place = f" in {found[1]}:{found[2]}"
+        elif place and not line.startswith(" "):
+            return f"{line}{place}"
+    return ""

@@ -13,6 +13,7 @@ DEVIATES = 0.25  # beyond that something else than the model's own limit is at w
 CROWDED = 0.1  # of the time: where other programs had the CPU for so long, it has to be said
 _BUSY = 0.85  # of a CPU
 _NEAR = 0.25  # how far a rate may be from a limit that explains it
+_WORTH_A_WORD = 0.001  # seconds that a lone request waits: for less the network and other programs may be the cause
 _ALONE = 1.6  # times the rate of a single client: below that requests do not run beside each other
 
 
@@ -109,14 +110,21 @@ def pool_is_queue(configuration: Configuration) -> bool:
 
 
 def is_one_at_a_time(configuration: Configuration) -> bool:
-    """Whether a loop answers requests one after the other, though it computes little."""
+    """Whether a loop answers requests one after the other at every load, though it computes little.
+
+    What other programs took counts for the loop: one that gets no CPU looks the same.
+    """
     one, full = configuration.at(1), _fullest(configuration)
     model = MODELS[configuration.engine]
     is_loop = configuration.engine not in {"sync", "threads"} and configuration.interface in model.native
     if not is_loop or one is None or full is None or full.concurrency == 1 or not one.mean_latency:
         return False
-    single = configuration.workers / one.mean_latency
-    return full.throughput.middle <= _ALONE * single and full.cost.cores < _BUSY * configuration.workers
+    if one.mean_latency - one.cost.cpu < _WORTH_A_WORD:
+        return False
+    good = [point for point in configuration.points if not point.client_limited]
+    most = max(point.throughput.middle / max(0.01, 1 - point.cost.lost) for point in good)
+    few = most <= _ALONE * configuration.workers / one.mean_latency
+    return few and full.cost.cores < _BUSY * configuration.workers
 
 
 def _fullest(configuration: Configuration) -> Point | None:

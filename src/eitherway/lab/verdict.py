@@ -176,7 +176,10 @@ def _why(ranking: _Ranking) -> str:
 def _saturation(ranking: _Ranking) -> str:
     """Where the engines are full: "sync is full at 1 client (19 a second)"."""
     full = [(each, at) for each in ranking.order if (at := saturated_at(each)) is not None]
-    words = [f"{each.name} is full at {clients(at.concurrency)} ({number(at.throughput.middle)})" for each, at in full]
+    words = [
+        f"{each.name} is full at {clients(at.concurrency)} ({number(at.throughput.middle)} a second)"
+        for each, at in full
+    ]
     still = [each.name for each in ranking.order if all(each is not other for other, _ in full)]
     if not words:
         rise = len(ranking.order) > 1 and all(map(_rises, ranking.order))
@@ -196,18 +199,19 @@ def _rises(configuration: Configuration) -> bool:
 def _change(ranking: _Ranking) -> str:
     """What it would change, from the engine that does the least to the one that was chosen."""
     chosen = ranking.chosen
-    base = next(
-        (each for each in ranking.order if each.engine == "sync" and each.workers == 1 and each is not chosen),
-        ranking.order[-1],
-    )
+    plain = [each for each in ranking.order if each.engine == "sync" and each.workers == 1 and each is not chosen]
+    own = [each for each in plain if each.application == chosen.application]
+    base = next(iter([*own, *plain]), ranking.order[-1])
     if base is chosen:
         base = ranking.order[0]
     if base is chosen:
         return ""
     tail = _tail(ranking.points[chosen.name], ranking.points[base.name])
+    ratio = ranking.rate(chosen) / ranking.rate(base)
+    vague = " (which may be chance)" if base in ranking.equals and abs(ratio - 1) > SAME else ""
     return (
-        f"Against {base.name} that is {_factor(ranking.rate(chosen) / ranking.rate(base))} throughput with "
-        f"{clients(ranking.load)}{tail}{_at_low_load(chosen, base)}."
+        f"Against {base.name} that is {_factor(ratio)} throughput with "
+        f"{clients(ranking.load)}{vague}{tail}{_at_low_load(chosen, base)}."
     )
 
 
@@ -238,7 +242,7 @@ def _at_low_load(chosen: Configuration, base: Configuration) -> str:
 def _cost(ranking: _Ranking, comparison: Comparison) -> str:
     chosen = ranking.chosen
     cost = ranking.points[chosen.name].cost
-    words = f"It holds {size(cost.proportional)} of memory there"
+    words = f"With {clients(ranking.load)} it holds {size(cost.proportional)} of memory"
     least = min(ranking.order, key=lambda each: ranking.points[each.name].cost.proportional)
     held = ranking.points[least.name].cost.proportional
     if least is not chosen and cost.proportional > 1.2 * held:
@@ -277,7 +281,8 @@ def _how_sure(ranking: _Ranking, confidence: str, comparison: Comparison) -> str
 def _nothing(comparison: Comparison) -> str:
     failures = [each for each in comparison.configurations if each.failure]
     if failures:
-        return f"Nothing could be compared: {failures[0].name}: {failures[0].failure.rstrip('.')}."
+        reason = failures[0].failure.rstrip(".")
+        return f"Nothing could be compared: {failures[0].name}: {reason}{'' if reason.endswith('?') else '.'}"
     if any(each.points for each in comparison.configurations):
         return "Nothing can be said: at every load the load generator was the limit, not the server."
     return "Nothing was measured."

@@ -205,7 +205,8 @@ def table(status: dict[str, Any]) -> str:
     """The status as lines of columns."""
     head = status["supervisor"]
     first = (
-        f"{head['app']} on {head['engine']}, {head['wanted']} workers ({head['balance']} balancing), "
+        f"{head['app']} on {head['engine']}, {head['wanted']} worker{'s' * (head['wanted'] > 1)} "
+        f"({head['balance']} balancing), "
         f"pid {head['pid']}, up {_time(head['uptime'])}, at {', '.join(head['addresses'])}"
     )
     rows: list[tuple[str, ...]] = [

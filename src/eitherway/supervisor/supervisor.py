@@ -129,7 +129,8 @@ class Supervisor:
             self._quit()
         elif not self._stopping:  # else it has been replaced, and answers what is left
             self._notifier.stopping()
-            logger.info("stopping %d workers", len(self.workers.handles))
+            count = len(self.workers.handles)
+            logger.info("stopping %d worker%s", count, "s" * (count != 1))
             self._end(p.Stop())
         self._told = True
 

@@ -13,7 +13,7 @@ from eitherway.lab.report.charts import symbols
 from eitherway.lab.report.figures import Figure, Member, Panel, cast
 from eitherway.lab.report.markup import Markup, joined, tag
 from eitherway.lab.results import Comparison
-from eitherway.lab.units import clients, duration, listing, several
+from eitherway.lab.units import clients, duration, listing, several, unbroken
 
 _INTRO = (
     "A web server that has many clients at once has to decide what happens while one request waits, for a database or "
@@ -22,10 +22,9 @@ _INTRO = (
     "faster; they differ in how many requests can wait at the same time, and in what that costs."
 )
 _METHOD = (
-    "Here the same application was started under each model and asked by more and more clients, each sending its next "
-    "request when the last was answered."
+    "was started under each model that can run it, and asked by more and more clients, each sending its next request "
+    "when the last was answered."
 )
-_UNITS = re.compile(r"(?<=\d) (?=(?:[mµn]?s|[kMG]?B|%|clients?|times)\b|%)")
 
 
 def render(comparison: Comparison) -> str:
@@ -126,7 +125,7 @@ def _prose(said: str, members: Sequence[Member] = ()) -> Markup:
         elif len(part) > 2 and part[0] == part[-1] == "`":
             found.append(_code(part[1:-1]))
         else:
-            found.append(joined([_UNITS.sub("\N{NO-BREAK SPACE}", part)]))
+            found.append(joined([unbroken(part)]))
     return joined(found)
 
 
@@ -135,7 +134,10 @@ def _intro(comparison: Comparison, members: Sequence[Member]) -> Markup:
     more = None
     if ranked > len(members):
         more = f"{ranked} were measured. The charts draw the {len(members)} that matter most; the tables have more."
-    return tag("div", tag("p", _INTRO), tag("p", _METHOD), tag("p", more) if more else None, class_="prose")
+    several_applications = len({each.application for each in comparison.configurations}) > 1
+    who = "each application" if several_applications else "the same application"
+    method = f"Here {who} {_METHOD}"
+    return tag("div", tag("p", _INTRO), tag("p", method), tag("p", more) if more else None, class_="prose")
 
 
 def _section(title: str, *content: object, class_: str | None = None) -> Markup:
@@ -195,7 +197,14 @@ def _figure(figure: Figure, members: Sequence[Member]) -> Markup:
         "figure",
         tag("h3", figure.title),
         tag("p", figure.about, class_="about"),
-        tag("div", choices if several_panels else None, tag("div", panels, class_="panels"), class_="choice"),
+        tag(
+            "div",
+            choices if several_panels else None,
+            tag("div", panels, class_="panels"),
+            class_="choice",
+            role="group" if several_panels else None,
+            aria_label=f"{figure.title} Choose what is shown" if several_panels else None,
+        ),
         _keys(figure) if figure.keys else None,
         id=figure.name,
         class_="half" if figure.half else None,

@@ -25,6 +25,8 @@ def distribution(comparison: Comparison, members: Sequence[Member]) -> list[Figu
     about = (
         "Each hill is all requests to one server: where it is high, many took that long. A narrow hill is fair to all."
     )
+    if len(set(comparison.requests)) > 1:
+        about += " Targets that take different times make hills of their own."
     return [
         Figure(
             "distribution",

@@ -11,7 +11,7 @@ from eitherway.lab.report.markup import Markup, joined, plain, tag
 from eitherway.lab.results import Comparison, Configuration, Point, Prediction
 from eitherway.lab.stats import USUAL_LOAD
 from eitherway.lab.theory import is_less_than_predicted
-from eitherway.lab.units import clients, duration, number, percent, size
+from eitherway.lab.units import clients, duration, number, percent, size, unbroken
 
 _NONE = "–"
 _MOST_ROWS = 240
@@ -51,7 +51,7 @@ def swatch(member: Member | None) -> Markup:
 def _contender(
     configuration: Configuration, member: Member | None, point: Point | None, fastest: float, new: bool
 ) -> Markup:
-    model = findings.MODELS.get(configuration.engine, "") if new else ""
+    model = findings.model(configuration) if new else ""
     name = tag("b", title(member) if member else configuration.name)
     who = tag("div", swatch(member), tag("div", name, tag("small", model) if model else None), class_="who")
     if configuration.failure:
@@ -69,8 +69,8 @@ def _contender(
         who,
         tag("div", tag("span", number(point.throughput.middle), class_="figure"), tag("span", fill, class_="track"),
             class_=f"rate{slot}", data_title="requests a second"),
-        tag("div", times or _NONE, data_title="latency p50 · p99"),
-        tag("div", size(findings.memory(point)) if findings.memory(point) else _NONE, data_title="memory"),
+        tag("div", unbroken(times) or _NONE, data_title="latency p50 · p99"),
+        tag("div", unbroken(size(findings.memory(point))) if findings.memory(point) else _NONE, data_title="memory"),
     )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _listed(comparison: Comparison) -> Sequence[Configuration]:
 
 def _body(configuration: Configuration, columns: Sequence[Column]) -> Markup:
     points = sorted(configuration.points, key=lambda p: p.concurrency)
-    rows: list[list[Markup]] = [[tag("td", show(point)) for _, show in columns] for point in points]
+    rows: list[list[Markup]] = [[tag("td", unbroken(show(point))) for _, show in columns] for point in points]
     if configuration.failure or not points:
         why = configuration.failure or "not measured"
         rows.append([tag("td", why, colspan=str(len(columns)), class_="reason")])
@@ -169,18 +169,18 @@ def theory(comparison: Comparison) -> Markup | None:
     if not found:
         return None
     titles = (
-        "configuration", "predicted capacity", "measured at best", "largest deviation",
+        "configuration", "predicted, requests a second", "measured at best", "largest deviation",
         f"in line at {percent(USUAL_LOAD)} of the capacity", "how it was predicted",
     )  # fmt: skip
     rows = [
         tag(
             "tr",
             tag("th", c.name, scope="row"),
-            tag("td", f"{number(p.capacity)} a second"),
-            tag("td", f"{number(c.best.throughput.middle)} a second" if c.best else _NONE),
+            tag("td", number(p.capacity)),
+            tag("td", number(c.best.throughput.middle) if c.best else _NONE),
             tag("td", percent(p.deviation), class_="off" if p.limit and is_less_than_predicted(c) else None),
-            tag("td", duration(p.queue)),
-            tag("td", f"{p.model}. ", _limit(c, p), class_="prose"),
+            tag("td", unbroken(duration(p.queue))),
+            tag("td", unbroken(f"{p.model}. "), _limit(c, p), class_="prose"),
         )
         for c, p in found
     ]
