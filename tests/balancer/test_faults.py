@@ -117,7 +117,7 @@ def test_an_answer_that_has_begun_is_broken_off_visibly(start_fleet: Any) -> Non
 def test_a_request_in_the_queue_outlives_the_last_worker(start_fleet: Any) -> None:
     fleet = start_fleet(1)
     with fleet.get(f"/gate?{fleet.file('gate')}", method="POST") as inside:
-        fleet.wait_running(1)
+        wait_until(fleet.log)  # the worker has read it: else it would be run again
         with fleet.get("/") as waiting:
             fleet.wait_queued(1)
             fleet.kill(1)

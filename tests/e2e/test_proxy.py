@@ -55,7 +55,7 @@ PLAIN = {"client": "127.0.0.1", "scheme": "http", "host": "test"}
         (('Forwarded: for="[2001:db8::1]:4711";proto=https',), {"client": "2001:db8::1", "scheme": "https"}),
         (("Forwarded: for=203.0.113.7", "X-Forwarded-For: 6.6.6.6"), {"client": "203.0.113.7"}),
         (("Forwarded: nonsense", "X-Forwarded-For: 6.6.6.6"), {}),
-        (("Forwarded: for=_hidden;proto=https",), {}),
+        (("Forwarded: for=_hidden;proto=https",), {"scheme": "https"}),
         (("X-Forwarded-For: " + "6.6.6.6, " * 500 + "203.0.113.7",), {"client": "203.0.113.7"}),
     ],
 )
