@@ -431,6 +431,11 @@ def test_unknown_names_get_the_nearest_right_one(tmp_path: Path) -> None:
     assert refusal() == "unknown setting 'head-timeot' (eitherway.toml); did you mean 'head_timeout'?"
 
 
+def test_a_file_of_our_own_needs_no_table(tmp_path: Path) -> None:
+    (tmp_path / "eitherway.toml").write_text("[tool.eitherway]\nthreads = 3\n")
+    assert refusal() == "eitherway.toml: the settings stand at the top of this file; leave [tool.eitherway] out"
+
+
 def test_an_unknown_name_far_from_all_is_sent_to_the_list() -> None:
     assert refusal(keywords={"zzz": 1}).endswith("; `eitherway config` lists the settings")
 

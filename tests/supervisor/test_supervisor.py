@@ -159,6 +159,15 @@ def test_a_worker_that_dies_of_a_request_is_named_with_it(supervised: StartSuper
         assert 'supervised.py", line' in server.log  # the Python stack
 
 
+def test_a_worker_that_an_operator_ends_has_not_failed(supervised: StartSupervised) -> None:
+    server = supervised("supervised:app", "sync", 2)
+    before = workers(server)
+    os.kill(before[1], signal.SIGTERM)
+    wait_for_workers(server, 2, without={before[1]})
+    wait_until(lambda: f"worker 1 (pid {before[1]}) was told to end by others, and has" in server.log)
+    assert "ERROR" not in server.log
+
+
 def test_a_worker_that_closes_its_files_or_forks_does_not_harm_others(supervised: StartSupervised) -> None:
     server = supervised("supervised:app", "sync", 2)
     with Load(server) as load:

@@ -152,6 +152,8 @@ def _in_file(file: str, directory: Path | None) -> Iterator[Given]:
     """Find the settings in the file that the user named, or else in one of the usual two."""
     label, table = _named_file(file) if file else _usual_file(os.fspath(directory or "."))
     spelled: dict[str, str] = {}
+    if isinstance(table.get("tool"), dict):
+        raise ConfigError(f"{label}: the settings stand at the top of this file; leave [tool.eitherway] out")
     for key, value in table.items():
         name = key.replace("-", "_")
         _known(name if name in SETTINGS else key, label)

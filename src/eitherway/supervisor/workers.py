@@ -208,6 +208,9 @@ class Workers:
             return ""
         if code == -signal.SIGTERM and handle.is_draining and not handle.is_ready:
             return ""  # as it was told, before it could hear
+        if code == 0 and self.board.words(handle.slot)[c.STATE] == c.DRAINING:
+            logger.info("%s was told to end by others, and has", handle)
+            return ""
         if handle.reason == UNWANTED and not self.board.words(handle.slot)[c.RUNNING]:
             return ""
         if code < 0:
