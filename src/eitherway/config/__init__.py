@@ -4,10 +4,10 @@ A leaf: imports no other room, and nothing heavy, since a server keeps in memory
 """
 
 from eitherway.config.declare import Setting
-from eitherway.config.models import ELSEWHERE, MODELS, REACTORS, Model, natives
+from eitherway.config.models import ELSEWHERE, MODELS, REACTORS, Model, natives, runs_in_threads
 from eitherway.config.settings import SETTINGS, Config
 from eitherway.config.sources import Settings, load, option_name
-from eitherway.config.unused import runs_in_threads, unused
+from eitherway.config.unused import unused
 from eitherway.config.values import Address, did_you_mean, parse_bind, parse_network
 
 __all__ = [

@@ -118,3 +118,8 @@ MODELS: Mapping[str, Model] = {
 def natives(interface: str) -> tuple[str, ...]:
     """The engines that run an interface without a detour."""
     return tuple(name for name, model in MODELS.items() if interface in model.native)
+
+
+def runs_in_threads(engine: str, colour: str) -> bool:
+    """Whether as many requests of that colour run at once as the setting `threads` says."""
+    return engine == "threads" or (colour == "sync" and engine != "sync" and not MODELS[engine].patches)

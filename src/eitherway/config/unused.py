@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 
-from eitherway.config.models import MODELS
+from eitherway.config.models import MODELS, runs_in_threads
 from eitherway.config.settings import Config
 from eitherway.config.sources import option_name
 
@@ -40,11 +40,6 @@ def _reasons(config: Config, engine: str, colour: str, balanced: bool) -> Iterat
         yield "access_format", "without --access-log; set that too"
     if not config.ws_ping_interval:
         yield "ws_ping_timeout", "without pings; leave out --ws-ping-interval 0"
-
-
-def runs_in_threads(engine: str, colour: str) -> bool:
-    """Whether requests of that colour are run by the setting `threads`."""
-    return engine == "threads" or (colour == "sync" and engine != "sync" and not MODELS[engine].patches)
 
 
 _DEFAULTS = {each.name: each.default for each in fields(Config)}
