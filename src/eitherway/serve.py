@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,13 +16,6 @@ from eitherway.metrics.pipes import open_log
 from eitherway.net.inherited import PREDECESSOR, adopt, passed_sockets
 from eitherway.net.listener import ListeningSocket, close_socket, open_socket
 from eitherway.worker import Worker, configure_logging
-
-_SUPERVISORS = frozenset(
-    {
-        signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
-        signal.SIGTTIN, signal.SIGTTOU,
-    }
-)  # fmt: skip
 
 
 def serve(settings: Settings, application: object = None) -> int:
@@ -42,7 +34,9 @@ def serve(settings: Settings, application: object = None) -> int:
         if not _wants_supervisor(config):
             with _pid_file(config.pid_file):
                 return Worker(config, sockets, application).run()
-        with _signals_held(), _pid_file(config.pid_file):
+        from eitherway.supervisor.forking import signals_held  # here: a server of one process need not hold it
+
+        with signals_held(), _pid_file(config.pid_file):
             return _supervise(config, sockets, application)
     finally:
         for sock in sockets:
@@ -92,18 +86,6 @@ def _supervise(config: Config, sockets: list[ListeningSocket], application: obje
         template.check(config)
     workers = config.workers or cpus.available()
     return Supervisor(config, sockets, application, workers, balance(config, workers, application)).run()
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Until the supervisor takes them: who has its number from the pid file may use it at once."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SUPERVISORS)
-    try:
-        yield
-    finally:
-        while signal.sigtimedwait(_SUPERVISORS, 0) is not None:
-            pass  # it has come to nothing: they are not to be what ends it
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -27,18 +27,17 @@ Answer = Callable[[dict[str, Any]], object]
 
 def default_directory() -> Path:
     """Where supervisors of this user have their sockets, when they are not told where."""
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    name = f"eitherway-{os.getuid()}"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     try:
-        if not base or Path(base).stat().st_uid != os.getuid():
-            base = ""  # left over from whoever called su or sudo
+        if runtime and Path(runtime).stat().st_uid == os.getuid():  # else left over from whoever called su or sudo
+            return Path(runtime) / name
     except OSError:
-        base = ""  # a container, or a session that has ended
-    if not base:
-        try:
-            base = tempfile.gettempdir()
-        except OSError:
-            base = "/tmp"  # who wants to write there is told why that cannot be
-    return Path(base) / f"eitherway-{os.getuid()}"
+        pass  # a container, or a session that has ended
+    try:
+        return Path(tempfile.gettempdir()) / name
+    except OSError:
+        return Path("/tmp") / name  # who wants to write there is told why that cannot be
 
 
 # ---- the supervisor's side ----

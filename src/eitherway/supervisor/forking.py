@@ -7,12 +7,15 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _OURS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 _EVERYBODYS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD)
+HANDLED = frozenset({*_OURS, *_EVERYBODYS})  # by a supervisor
+_OBEYED = HANDLED - {signal.SIGCHLD}
 
 
 def fork() -> int:
@@ -40,6 +43,18 @@ def fork_holding(numbers: Iterable[int]) -> tuple[int, set[int]]:
         if pid:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid, before
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Until the supervisor takes them: who has its number from the pid file may use it at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OBEYED)
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(_OBEYED, 0) is not None:
+            pass  # it has come to nothing: they are not to be what ends it
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def reset_signals() -> None:

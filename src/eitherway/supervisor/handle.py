@@ -10,10 +10,16 @@ import fcntl
 import json
 import os
 import socket as socket_module
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
+
+from eitherway.errors import AppLoadError, StartError
+
+T = TypeVar("T")
 
 _RECEIVE = 65536
 _LONGEST_END = 16384  # characters
@@ -93,6 +99,18 @@ def make_lines() -> tuple[Line, Line]:
     return Line(ours), Line(theirs)
 
 
+def told(line: Line, work: Callable[[], T]) -> T | None:
+    """What an import of the application leads to; None where it fails, and then the line knows why."""
+    try:
+        return work()
+    except StartError as error:
+        line.send({"failed": str(error), "traceback": error.traceback, "exit_code": error.exit_code})
+    except BaseException as error:
+        text = f"importing the application ended with {type(error).__name__}: {error}"
+        line.send({"failed": text, "traceback": traceback.format_exc(), "exit_code": 1})
+    return None
+
+
 @dataclass(slots=True)
 class Failure:
     """Why a worker could not start."""
@@ -100,6 +118,12 @@ class Failure:
     message: str
     traceback: str
     exit_code: int
+
+    def error(self, exit_code: int) -> AppLoadError:
+        """What the command ends with."""
+        error = AppLoadError(self.message, self.traceback)
+        error.exit_code = exit_code
+        return error
 
 
 @dataclass(slots=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import select
 import signal
-import traceback
 from types import FrameType
 from typing import Any, NoReturn
 
 from eitherway.config import Config
-from eitherway.errors import AppLoadError, StartError
+from eitherway.errors import AppLoadError
 from eitherway.supervisor.forking import die_with_parent, flush_streams, fork, reset_signals
-from eitherway.supervisor.handle import Line, make_lines
+from eitherway.supervisor.handle import Failure, Line, make_lines, told
 from eitherway.worker import choose, load
 
 _LOOK = 0.5  # seconds
@@ -46,9 +45,7 @@ def engine_of(config: Config, application: object) -> str:
         case {"engine": str(engine)}:
             return engine
         case {"failed": text, "traceback": trace, "exit_code": code}:
-            error = AppLoadError(text, trace)
-            error.exit_code = code
-            raise error
+            raise Failure(text, trace, code).error(code)
     raise AppLoadError(f"importing {config.app} ended the process that did it")
 
 
@@ -71,12 +68,8 @@ def _look(config: Config, line: Line) -> NoReturn:
         reset_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         die_with_parent()
-        line.send({"engine": choose(config, load(config, None))[1]})
-    except StartError as error:
-        line.send({"failed": str(error), "traceback": error.traceback, "exit_code": error.exit_code})
-    except BaseException as error:
-        text = f"importing the application ended with {type(error).__name__}: {error}"
-        line.send({"failed": text, "traceback": traceback.format_exc(), "exit_code": 1})
+        if engine := told(line, lambda: choose(config, load(config, None))[1]):
+            line.send({"engine": engine})
     finally:
         flush_streams()
         os._exit(0)

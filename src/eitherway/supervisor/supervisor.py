@@ -14,7 +14,7 @@ from time import monotonic
 
 from eitherway import __version__
 from eitherway.config import Config, unused
-from eitherway.errors import AppLoadError, BindError
+from eitherway.errors import BindError
 from eitherway.interfaces.base import COLOURS
 from eitherway.net.listener import ListeningSocket, close_socket, display
 from eitherway.supervisor import policy as p
@@ -89,9 +89,7 @@ class Supervisor:
         finally:
             self._close()
         if self._exit_code and self._failure is not None:
-            error = AppLoadError(self._failure.message, self._failure.traceback)
-            error.exit_code = self._exit_code
-            raise error
+            raise self._failure.error(self._exit_code)
         return self._exit_code
 
     def _forget(self) -> None:

@@ -12,18 +12,16 @@ import os
 import signal
 import socket as socket_module
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from socket import socket as Socket  # noqa: N812
-from typing import Any
 
 from eitherway.config import MODELS, Config
-from eitherway.errors import ConfigError, StartError
+from eitherway.errors import ConfigError
 from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.child import Post, run_worker
 from eitherway.supervisor.forking import adopt_orphans, die_with_parent, fork, fork_holding, reset_signals
-from eitherway.supervisor.handle import Failure, Line, make_lines
+from eitherway.supervisor.handle import Failure, Line, make_lines, told
 from eitherway.worker import load
 
 MakePost = Callable[[int, Line, int], Post]  # of a worker's number, line and slot
@@ -98,9 +96,11 @@ def _be_template(
     reset_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     die_with_parent()  # an import may never come to its end
-    loaded = _load(config, application, line)
+    loaded = told(line, lambda: load(config, application))
     if loaded is None:
         return
+    if threading.active_count() > 1:
+        line.send({"warning": "the application has started threads while it was imported; workers will lack them"})
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # or one could be forked that nobody is told of
     gc.collect()
     gc.freeze()
@@ -139,19 +139,3 @@ def _fork_for_the_supervisor() -> int:
         os._exit(0)
     os.close(writer)
     return 0
-
-
-def _load(config: Config, application: object, line: Line) -> Any:
-    """The application; None when it cannot be had, and then the line knows why."""
-    try:
-        loaded = load(config, application)
-    except StartError as error:
-        line.send({"failed": str(error), "traceback": error.traceback, "exit_code": error.exit_code})
-        return None
-    except BaseException as error:
-        text = f"importing the application ended with {type(error).__name__}: {error}"
-        line.send({"failed": text, "traceback": traceback.format_exc(), "exit_code": 1})
-        return None
-    if threading.active_count() > 1:
-        line.send({"warning": "the application has started threads while it was imported; workers will lack them"})
-    return loaded

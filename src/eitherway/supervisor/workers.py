@@ -13,7 +13,7 @@ from eitherway.config import Config
 from eitherway.metrics import counters as c
 from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor.child import SPEECHLESS, Post, run_worker
-from eitherway.supervisor.forking import fork_holding
+from eitherway.supervisor.forking import HANDLED, fork_holding
 from eitherway.supervisor.handle import Failure, Handle, Line, make_lines
 from eitherway.supervisor.memory import OutOfMemory
 from eitherway.supervisor.remains import Remains
@@ -137,7 +137,7 @@ class Workers:
                     handle.failure = None if handle.reason else template.failure
 
     def _fork(self, sockets: list[ListeningSocket], post: Post, ours: Line) -> int:
-        pid, before = fork_holding(_HANDLED)
+        pid, before = fork_holding(HANDLED)
         if not pid:
             self._become_worker(sockets, post, ours, before)
         return pid
@@ -145,7 +145,7 @@ class Workers:
     def _become_worker(self, sockets: list[ListeningSocket], post: Post, ours: Line, mask: set[int]) -> None:
         try:
             signal.set_wakeup_fd(-1)
-            for number in _HANDLED:
+            for number in HANDLED:
                 signal.signal(number, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -295,11 +295,3 @@ def _listen(path: str) -> ListeningSocket:
     sock.listen(_UNIX_BACKLOG)
     sock.setblocking(False)
     return sock
-
-
-_HANDLED = frozenset(
-    {
-        signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
-        signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD,
-    }
-)  # fmt: skip
