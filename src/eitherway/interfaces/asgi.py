@@ -125,19 +125,22 @@ class _Cycle:
         self._expected = "http.response.start"
         self._received = False  # the body's end was reported
         self._trailers: list[tuple[bytes, bytes]] | None = None
-        self._waiting: dict[bool, Event] = {}  # to write or not, while a task waits: for others that want to
+        self._waiting: dict[bool, Event] | None = None  # to write or not, while a task waits: for others that want to
 
     async def _wait(self, direction: int) -> None:
         """Suspend; a second task that receives, or sends, waits for the first: an exchange resumes one of each only."""
         writes = direction == WRITE
-        if writes in self._waiting:
-            await self._waiting[writes].wait()
+        if self._waiting is None:  # most requests need none
+            self._waiting = {}
+        waiting = self._waiting
+        if writes in waiting:
+            await waiting[writes].wait()
             return
-        others = self._waiting[writes] = self._loop.event()
+        others = waiting[writes] = self._loop.event()
         try:
             await self._suspend(self._exchange, direction)
         finally:
-            del self._waiting[writes]
+            del waiting[writes]
             others.set()
 
     # -- receive --------------------------------------------------------------------------------------------

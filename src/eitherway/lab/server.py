@@ -188,7 +188,8 @@ class Server:
 def _last_raised(log: str) -> str:
     """ "KeyError: 'x' in shop/views.py:12", from the last traceback of a log."""
     place = ""
-    for line in log.rpartition("Traceback (most recent call last):\n")[2].splitlines() if "Traceback" in log else ():
+    _, found_one, rest = log.rpartition("Traceback (most recent call last):\n")
+    for line in rest.splitlines() if found_one else ():
         if found := _FRAME.match(line):
             place = f" in {found[1]}:{found[2]}"
         elif place and not line.startswith(" "):

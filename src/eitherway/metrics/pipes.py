@@ -44,8 +44,8 @@ class PipeHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
         An application may have closed what it does not know, and the number may be another file's by now.
         """
-        identity = _identity(self.stream.fileno())
-        if identity != self._identity or not _is_pipe(self._pipe, identity):
+        identity = _pipe_at(self.stream.fileno())
+        if not _is_pipe(self._pipe, identity):
             if _is_pipe(self._pipe, self._identity):
                 close_fd(self._pipe)
             self._pipe = open_fd(f"/proc/self/fd/{self.stream.fileno()}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -84,7 +84,8 @@ def open_log(path: str) -> TextIOWrapper:
     return open(path, "a", opener=lambda name, flags: open_fd(name, flags | os.O_NONBLOCK, 0o666))
 
 
-def _identity(fd: int) -> tuple[int, int]:
+def _pipe_at(fd: int) -> tuple[int, int]:
+    """What tells a pipe from all others. Raises ValueError where there is none."""
     status = os.fstat(fd)
     if not stat.S_ISFIFO(status.st_mode):
         raise ValueError("not a pipe")
@@ -93,7 +94,7 @@ def _identity(fd: int) -> tuple[int, int]:
 
 def _is_pipe(fd: int, identity: tuple[int, int]) -> bool:
     try:
-        return _identity(fd) == identity
+        return _pipe_at(fd) == identity
     except (OSError, ValueError):
         return False
 
