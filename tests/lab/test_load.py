@@ -19,10 +19,12 @@ import pytest
 
 from eitherway.errors import LabError
 from eitherway.lab import generator
+from eitherway.lab.framing import Head
 from eitherway.lab.load import Load, Request, run_load
 from serving import wait_until
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+HELLO_HEAD = Head(200, 5, False, True)
 DELAY = 0.02
 
 Answer = Callable[[socket.socket, bytes], bool]  # whether the connection goes on
@@ -113,14 +115,19 @@ class Epoll:
     def modify(self, fd: int, bits: int) -> None: ...
 
 
+def unwatched(monkeypatch: pytest.MonkeyPatch, **order: object) -> generator.Generator:
+    """A generator whose events the test makes. Its measured time is the second after the first."""
+    monkeypatch.setattr(select, "epoll", Epoll)
+    return generator.Generator({
+        "requests": [["GET", "GET / HTTP/1.1\r\n\r\n"]], "address": [socket.AF_INET, []], "clients": 1,
+        "timeout": 1.0, "warm_up": 1.0, "duration": 1.0, "rate": 0, "phase": 0.0, **order,
+    })  # fmt: skip
+
+
 def test_what_comes_on_an_idle_connection_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may say 408 there before it closes."""
-    monkeypatch.setattr(select, "epoll", Epoll)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        made = generator.Generator({
-            "requests": [["GET", "GET / HTTP/1.1\r\n\r\n"]], "address": [socket.AF_INET, list(listener.getsockname())],
-            "timeout": 1.0, "warm_up": 0.0, "duration": 1.0, "rate": 1.0, "phase": 0.0, "clients": 1,
-        })  # fmt: skip
+        made = unwatched(monkeypatch, rate=1.0, address=[socket.AF_INET, list(listener.getsockname())])
         made._from = 0.0
         client = made._clients[0]
         made._begin(client, 1.0)
@@ -134,6 +141,21 @@ def test_what_comes_on_an_idle_connection_is_no_answer(monkeypatch: pytest.Monke
         assert client.socket is None
         counted = made._counted(0.0)
     assert (counted["statuses"], counted["errors"]) == ({200: 1}, {})
+
+
+@pytest.mark.parametrize("rate", [0, 8.0])
+def test_what_is_seen_too_late_is_not_of_a_closed_loop_and_due_in_an_open_one(
+    monkeypatch: pytest.MonkeyPatch, rate: float
+) -> None:
+    """As by a generator that had to wait for the CPU from its first request until after its time."""
+    made = unwatched(monkeypatch, rate=rate, clients=2)
+    times = iter([0.0, 0.0, 0.0])  # both clients' first requests, and what they wait for
+    monkeypatch.setattr(generator, "monotonic", lambda: next(times, 2.5))
+    monkeypatch.setattr(made, "_send", lambda client: None)
+    monkeypatch.setattr(made, "_wait", lambda look_at: [(client, 0) for client in made._clients if client.busy])
+    monkeypatch.setattr(made, "_on_event", lambda client, bits, now: made._finish(client, HELLO_HEAD, now))
+    counted = made.run(0.0)
+    assert sum(counted["statuses"].values()) == (8 if rate else 0), "those due in the measured second"
 
 
 def test_an_open_loop_counts_what_is_never_answered() -> None:

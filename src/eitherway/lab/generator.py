@@ -103,6 +103,10 @@ class Generator:
         while True:
             events = self._wait(look_at)
             now = monotonic()
+            if now >= self._until:
+                ended = ended or (now, process_time())
+                if self._is_over(now):
+                    return self._counted(_share(began or ended, ended))
             if began is None and now >= self._from:
                 began = now, process_time()
                 self._bytes = 0
@@ -113,19 +117,16 @@ class Generator:
             if now >= look_at:
                 look_at = now + _LOOK
                 self._look(now)
-            if now >= self._until:
-                ended = ended or (now, process_time())
-                if self._is_over(now):
-                    return self._counted(_share(began or ended, ended))
 
     def _wait(self, look_at: float) -> list[tuple[int, int]]:
-        until = min(look_at, self._until)
+        now = monotonic()
+        until = min(look_at, self._until) if now < self._until else look_at
         if not self._interval:
-            return self._epoll.poll(max(0.0, until - monotonic()))
+            return self._epoll.poll(max(0.0, until - now))
         if self._next_due < self._until:
             until = min(until, self._next_due)
         # An epoll set waits whole milliseconds only, which would be in the latencies.
-        select.select([self._epoll.fileno()], [], [], max(0.0, until - monotonic()))
+        select.select([self._epoll.fileno()], [], [], max(0.0, until - now))
         return self._epoll.poll(0)
 
     def _keep_schedule(self, now: float) -> None:
@@ -150,9 +151,11 @@ class Generator:
                 self._fail(client, "timeout", now)
 
     def _is_over(self, now: float) -> bool:
-        """A closed loop ends with its time; an open one when all that was due is answered, or given up."""
+        """A closed loop ends with its time; an open one when all that is due is answered, or given up."""
         if not self._interval:
             return True
+        if self._next_due < self._until:
+            return False
         busy = [client for client in self._clients if client.busy]
         if (busy or self._waiting) and now < self._until + self._timeout:
             return False

@@ -48,7 +48,8 @@ def measure(
     """
     longer = _settling(clients, expected) if settle else 0.0
     sample = _window(server, requests, clients, seconds, max(warm_up, longer), timeout)
-    if settle and not longer and not sample.settled:
+    # Before each has had its turn, what was seen may look settled by chance.
+    if settle and not longer and (not sample.settled or sample.answered < clients):
         longer = _settling(clients, sample.result.throughput)
         if longer:
             sample = _window(server, requests, clients, seconds, longer, timeout)

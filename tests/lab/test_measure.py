@@ -1,0 +1,47 @@
+"""What a window is worth, with windows that the test makes up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from windows import sample
+
+from eitherway.lab import measure as module
+from eitherway.lab.load import Request
+from eitherway.lab.measure import measure
+from eitherway.lab.samples import Sample
+
+
+def measured(monkeypatch: pytest.MonkeyPatch, *windows: Sequence[float], clients: int) -> tuple[Sample, list[float]]:
+    """What is found where these latencies are seen one window after the other, and how long each was warmed up."""
+    left: Iterator[Sequence[float]] = iter(windows)
+    warmed: list[float] = []
+
+    def window(server: Any, requests: Any, clients: int, seconds: float, warm_up: float, timeout: float) -> Sample:
+        warmed.append(warm_up)
+        return sample(clients, next(left), seconds=seconds)
+
+    monkeypatch.setattr(module, "_window", window)
+    found = measure(None, [Request()], clients, 1.0, warm_up=0.1)  # type: ignore[arg-type]
+    assert next(left, None) is None
+    return found, warmed
+
+
+def test_a_queue_that_is_as_long_as_it_stays_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, warmed = measured(monkeypatch, [0.4] * 20, clients=8)
+    assert (found.answered, warmed) == (20, [0.1])
+
+
+def test_a_queue_that_was_filling_is_given_time_and_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, warmed = measured(monkeypatch, [0.2] * 20, [0.4] * 20, clients=8)
+    assert found.result.histogram.mean == pytest.approx(0.4, rel=0.05)
+    assert warmed == [0.1, pytest.approx(1.1 * 8 / 20)]
+
+
+def test_so_is_one_that_looks_settled_before_each_had_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four that were first, then two that waited long: on the average as long as eight in a line would."""
+    found, warmed = measured(monkeypatch, [0.8] * 4 + [2.4] * 2, [1.3] * 6, clients=8)
+    assert found.result.histogram.mean == pytest.approx(1.3, rel=0.05)
+    assert warmed == [0.1, pytest.approx(1.1 * 8 / 6)]
