@@ -6,12 +6,15 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from proxying import Proxy, free_port
 from serving import Server, wait_until
+
+NAMES = ("nginx", "haproxy")
 
 
 class Balancing(Proxy):
@@ -37,16 +40,22 @@ class Balancing(Proxy):
         self.directory.cleanup()
 
 
-@pytest.fixture(scope="module", params=["nginx", "haproxy"])
-def proxy(request: pytest.FixtureRequest) -> Iterator[Balancing]:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    started = Balancing(request.param)
+@contextmanager
+def balancing(name: str) -> Iterator[Balancing]:
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    started = Balancing(name)
     try:
         started.wait_ready()
         yield started
     finally:
         started.close()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def proxy(request: pytest.FixtureRequest) -> Iterator[Balancing]:
+    with balancing(request.param) as started:
+        yield started
 
 
 def test_requests_reach_all_workers(proxy: Balancing) -> None:
@@ -88,10 +97,10 @@ def test_the_client_is_known_and_cannot_forge(proxy: Balancing) -> None:
     assert not [value for value in seen.values() if "evil" in value or "6.6.6.6" in value]
 
 
-def test_a_killed_worker_costs_no_get(proxy: Balancing) -> None:
-    """The last of the module: it leaves one worker."""
-    proxy.workers[0].stop(9)
-    with proxy.connect() as client:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_worker_costs_no_get(name: str) -> None:
+    with balancing(name) as proxy, proxy.connect() as client:
+        proxy.workers[0].stop(9)
         for _ in range(20):
             client.send(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")
             assert client.response().status == 200

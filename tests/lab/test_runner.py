@@ -69,7 +69,7 @@ def row(comparison: Comparison, name: str) -> Configuration:
 
 def test_waiting_needs_more_than_one_at_a_time() -> None:
     with workloads.opened("io:50ms") as workload:
-        wishes = Wishes(engines=("sync", "uvloop"), duration=0.3, rounds=1, ladder=CROWD)
+        wishes = Wishes(engines=("sync", "uvloop"), duration=0.3, rounds=3, ladder=CROWD)
         task = Task(workload.title, "", workload.applications, workload.requests, wishes)
         found = Runner(task, Silent()).run()
     assert found.complete

@@ -20,6 +20,7 @@ from eitherway.metrics.histogram import quantile
 
 TIMEOUT = 30.0  # seconds for one answer under load
 LONGEST_SETTLING = 8.0  # seconds that a queue is given to fill before the window begins
+_TRIES = 2  # windows with no answer in them: one may have been a stall of the whole machine
 _FULL = 2.0  # times one client's latency: there requests wait for each other
 _LAST_LOOK = 0.05  # seconds before the window's end
 _LOOK = 0.01  # seconds between two looks at who works
@@ -98,8 +99,11 @@ def _window(
     load = Load(
         server.host, server.port, tuple(requests), clients=clients, duration=seconds, warm_up=warm_up, timeout=timeout
     )
-    watch = _Watch(server.pid, warm_up, seconds)
-    result = run_load(load, watch)
+    for _ in range(_TRIES):
+        watch = _Watch(server.pid, warm_up, seconds)
+        result = run_load(load, watch)
+        if result.statuses or result.errors:
+            break
     after_status = _status(server)
     _look_for_faults(server, clients, result, before_status, after_status, timeout)
     first, last = watch.looks()
