@@ -14,6 +14,8 @@ from serving import wait_until
 
 PATIENCE = 20.0  # seconds until a client takes a request for lost
 _MOST_FAILURES = 1000  # kept in words
+_TICK = 0.02  # seconds
+_LATE = 0.1  # seconds: a tick later than that was held up
 
 
 class Addressed(Protocol):
@@ -53,14 +55,17 @@ class Load:
         self.latencies: dict[int, array[float]] = {}  # of each status, in seconds
         self.connections = 0  # opened
         self.worst_gap = 0.0  # seconds without a good answer to anybody
+        self.held_up = 0.0  # seconds that the machine did not let us run, when a tick was due
         self._last_good = 0.0
         self._began = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(clients)]
+        self._clock = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Load:
         self._began = self._last_good = monotonic()
+        self._clock.start()
         for thread in self._threads:
             thread.start()
         self.wait_for(2 * len(self._threads))
@@ -137,6 +142,14 @@ class Load:
                 sleep(self.pause)  # the pace of a client, not a wait for anything
         if connection is not None:
             connection.close()
+
+    def _tick(self) -> None:
+        """Notice when the machine, or what else runs on it, stands in the way of everything."""
+        while not self._ended.is_set():
+            due = monotonic() + _TICK
+            sleep(_TICK)
+            if (late := monotonic() - due) > _LATE:
+                self.held_up += late
 
     def _connect(self) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE)

@@ -1,7 +1,8 @@
 """More than the workers can carry, and clients that are slow: who is served is served as well as before.
 
 Requests sleep for a fixed time, so that what workers can carry depends on the machine as little as possible. The
-figures that are promised are looked at by the soak; here they are wide enough for a machine with other things to do.
+figures that are promised are looked at by the soak; here they are wide enough for a machine with other things to do,
+and the time that it let nobody run is left out.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ def test_twice_the_load_that_workers_can_carry(
     capacity = round(slots / REQUEST)  # requests a second
     longest_wait = 0.3
     with Load(site, f"/sleep?{REQUEST}", capacity, rate=2 * capacity) as load:
-        began, before = monotonic(), load.good()
+        began, before, held_up = monotonic(), load.good(), load.held_up
         load.wait_for(4 * capacity)
-        served = (load.good() - before) / (monotonic() - began)
+        served = (load.good() - before) / (monotonic() - began - (load.held_up - held_up))
     assert load.failures == []
     assert load.reconnects == 0
     assert set(load.statuses) == {200, 503}, load
@@ -45,7 +46,7 @@ def test_twice_the_load_that_workers_can_carry(
     assert served * site.status()["total"]["request_time"]["p50"] > 0.6 * slots
     if "--queue-timeout" not in options:
         assert load.median(503) < AT_ONCE
-    assert load.slowest(0.99) < longest_wait + REQUEST + SLACK
+    assert load.slowest(0.99) < longest_wait + REQUEST + SLACK + load.held_up
     wait_until(lambda: answers_as_always(site))
     said = site.status()["balancer"]
     assert said["queue_full"] + said["expired"] == load.statuses[503]
@@ -58,7 +59,7 @@ def test_twice_the_load_on_workers_that_the_kernel_balances(start_site: StartSit
     assert load.failures == []
     assert set(load.statuses) == {200, 503}, load
     assert load.median(503) < AT_ONCE
-    assert load.slowest(0.99) < REQUEST + SLACK
+    assert load.slowest(0.99) < REQUEST + SLACK + load.held_up
     wait_until(lambda: answers_as_always(site))
 
 
@@ -80,5 +81,5 @@ def test_a_thousand_slow_clients_beside_normal_ones(start_site: StartSite, balan
     assert slow.answered < 1000  # nearly all were there all the time
     assert load.failures == []
     assert set(load.statuses) == {200}, load
-    assert load.median() < 2 * before.median() + 0.01
-    assert load.slowest(0.99) < 2 * before.slowest(0.99) + 0.2
+    assert load.median() < 2 * before.median() + AT_ONCE
+    assert load.slowest(0.99) < 2 * before.slowest(0.99) + AT_ONCE + load.held_up

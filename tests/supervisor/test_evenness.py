@@ -79,7 +79,7 @@ def test_nobody_waits_for_a_worker_that_is_held_up(supervised: StartSupervised) 
         for _ in range(16):
             clients.append(server.connect())
             ask(clients[-1])
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
         for client in clients:
             client.socket.close()
     assert get(server, "/") == (200, b"ok")
