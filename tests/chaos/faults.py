@@ -10,7 +10,7 @@ from production import Site
 
 from serving import wait_until
 
-OPTIONS = ("--timeout", "1s", "--max-memory", "80m", "--threads", "2")  # what a site needs for all of them
+OPTIONS = ("--timeout", "2s", "--max-memory", "80m", "--threads", "2")  # what a site needs for all of them
 
 
 # ---- the server's own processes ----

@@ -42,8 +42,8 @@ def test_twice_the_load_that_workers_can_carry(
     assert load.failures == []
     assert load.reconnects == 0
     assert set(load.statuses) == {200, 503}, load
-    # By Little's law: so many slots were in use, with the time that a request took on this machine.
-    assert served * site.status()["total"]["request_time"]["p50"] > 0.6 * slots
+    # By Little's law: so many slots were in use, with the time that a request took; a busy machine leaves some idle.
+    assert served * site.status()["total"]["request_time"]["p50"] > 0.3 * slots
     if "--queue-timeout" not in options:
         assert load.median(503) < AT_ONCE
     assert load.slowest(0.99) < longest_wait + REQUEST + SLACK + load.held_up
@@ -86,4 +86,4 @@ def test_a_thousand_slow_clients_beside_normal_ones(start_site: StartSite, balan
     assert load.failures == []
     assert set(load.statuses) == {200}, load
     assert load.median() < 2 * before.median() + AT_ONCE
-    assert load.slowest(0.99) < 2 * before.slowest(0.99) + AT_ONCE + load.held_up
+    assert load.slowest(0.99) < 2 * before.slowest(0.99) + SLACK + load.held_up
