@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, *windows: Sequence[float], clients
 
     def window(server: Any, requests: Any, clients: int, seconds: float, warm_up: float, timeout: float) -> Sample:
         warmed.append(warm_up)
-        return sample(clients, next(left), seconds=seconds)
+        return replace(sample(clients, next(left), seconds=seconds), waited=warm_up)
 
     monkeypatch.setattr(module, "_window", window)
     found = measure(None, [Request()], clients, 1.0, warm_up=0.1)  # type: ignore[arg-type]
@@ -46,6 +47,7 @@ def test_a_queue_that_was_filling_is_given_time_and_measured_again(monkeypatch: 
 def test_so_is_one_that_looks_settled_before_each_had_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four that were first, then two that waited long: on the average as long as eight in a line would."""
     found, warmed = measured(monkeypatch, [0.8] * 4 + [2.4] * 2, [1.3] * 6, clients=8)
+    assert found.settled
     assert found.result.histogram.mean == pytest.approx(1.3, rel=0.05)
     assert warmed == [0.1, pytest.approx(1.1 * 8 / 6)]
 

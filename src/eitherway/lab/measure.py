@@ -49,8 +49,7 @@ def measure(
     """
     longer = _settling(clients, expected) if settle else 0.0
     sample = _window(server, requests, clients, seconds, max(warm_up, longer), timeout)
-    # Before each has had its turn, what was seen may look settled by chance.
-    if settle and not longer and (not sample.settled or sample.answered < clients):
+    if settle and not longer and not sample.settled:
         longer = _settling(clients, sample.result.throughput)
         if longer:
             sample = _window(server, requests, clients, seconds, longer, timeout)
@@ -115,7 +114,7 @@ def _window(
         _between(before_status, after_status, "loop_lag"),
         lost=lost_between(first, last, result.cpu, len(_workers(before_status))),
     )
-    return Sample(clients, result, cost)
+    return Sample(clients, result, cost, warm_up)
 
 
 class _Watch:

@@ -24,6 +24,7 @@ class Sample:
     concurrency: int
     result: LoadResult
     cost: Cost
+    waited: float = 0.0  # seconds from the first request until the window began
 
     @property
     def answered(self) -> int:
@@ -31,7 +32,12 @@ class Sample:
 
     @property
     def settled(self) -> bool:
-        return self.result.client_limited or is_settled(self.concurrency, self.result)
+        return self.result.client_limited or (self._had_turns and is_settled(self.concurrency, self.result))
+
+    @property
+    def _had_turns(self) -> bool:
+        """Every client can have been answered, before the window or in it. A line may look settled while it fills."""
+        return self.answered * max(1.0, self.waited / self.result.seconds) >= self.concurrency
 
 
 def is_settled(clients: int, result: LoadResult) -> bool:
