@@ -333,7 +333,7 @@ def test_a_wsgi_application_waits_for_a_time(engine: str, shared_server: Start) 
 
 
 def test_a_client_that_does_not_answer_pings_is_closed(own_server: Start) -> None:
-    options = ("--ws-ping-interval", "50ms", "--ws-ping-timeout", "200ms", "--head-timeout", "100ms")
+    options = ("--ws-ping-interval", "50ms", "--ws-ping-timeout", "1s", "--head-timeout", "500ms")
     server = own_server(ASGI, "asyncio", *options)
     with opened(server, "/echo") as good, RawSocket(server) as bad:
         assert bad.read() == Frame(PING, b"")
@@ -348,7 +348,7 @@ def test_a_client_that_does_not_answer_pings_is_closed(own_server: Start) -> Non
 
 
 def test_no_timeout_of_requests_ends_a_websocket(own_server: Start) -> None:
-    short = [part for name in ("head", "body", "keep-alive") for part in (f"--{name}-timeout", "50ms")]
+    short = [part for name in ("head", "body", "keep-alive") for part in (f"--{name}-timeout", "500ms")]
     server = own_server(ASGI, "asyncio", *short, "--timeout", "800ms", "--ws-ping-interval", "0")
     with RawSocket(server, "/idle") as quiet, RawSocket(server, "/echo") as raw:
         quiet.client.socket.settimeout(2.0)

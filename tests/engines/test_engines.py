@@ -136,7 +136,7 @@ def test_sockets_are_served_while_all_who_run_requests_are_blocked(
     if blocks_the_loop:
         pytest.skip("here an application that blocks its thread blocks the server: that is the model")
     gate = tmp_path / "gate"
-    server = own_server(app, engine, "--threads", "2", "--head-timeout", "0.3")
+    server = own_server(app, engine, "--threads", "2", "--head-timeout", "1")
     path = f"/held/{key}?" if app == WSGI else f"/blocked?key={key}&"
     with clients(server, 3) as held, server.connect() as bad, server.connect() as slow:
         for client in held:

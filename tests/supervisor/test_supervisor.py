@@ -421,7 +421,7 @@ def test_a_preloaded_application_that_cannot_be_imported(supervised: StartSuperv
 
 
 def test_a_stuck_sync_worker_is_replaced_with_its_stack_in_the_log(supervised: StartSupervised) -> None:
-    server = supervised("supervised:app", "sync", 2, "--timeout", "500ms")
+    server = supervised("supervised:app", "sync", 2, "--timeout", "1s")
     with Load(server, clients=2):
         assert get(server, "/hang")[0] == 504
     wait_until(lambda: "stuck for" in server.log and "was killed" in server.log)
@@ -433,7 +433,7 @@ def test_a_stuck_sync_worker_is_replaced_with_its_stack_in_the_log(supervised: S
 
 @pytest.mark.parametrize(("app", "engine"), [*ENGINES[1:], ("supervised:asgi", "asyncio"), *OTHER_LOOPS])
 def test_a_stuck_request_is_ended_and_its_worker_goes_on(supervised: StartSupervised, app: str, engine: str) -> None:
-    server = supervised(app, engine, 1, "--timeout", "500ms")
+    server = supervised(app, engine, 1, "--timeout", "1s")
     before = workers(server)
     assert get(server, "/hang")[0] == 504
     wait_until(lambda: "(GET /hang)" in server.log)
@@ -449,7 +449,7 @@ def test_a_stuck_request_is_ended_and_its_worker_goes_on(supervised: StartSuperv
 def test_a_worker_whose_threads_or_loop_are_held_is_replaced(
     supervised: StartSupervised, app: str, engine: str, path: str
 ) -> None:
-    server = supervised(app, engine, 1, "--timeout", "500ms", "--threads", "2")
+    server = supervised(app, engine, 1, "--timeout", "1s", "--threads", "2")
     before = set(workers(server).values())
     for _ in range(2 if engine == "threads" else 1):
         assert get(server, path)[0] == (504 if engine == "threads" else 0)
