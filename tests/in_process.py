@@ -14,6 +14,7 @@ from typing import Any
 from eitherway.config import Config
 from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.exchange import READ, Exchange
+from eitherway.http.response import compose
 from eitherway.net.connection import Connection
 from eitherway.net.poller import Poller
 from eitherway.net.service import Service
@@ -143,7 +144,7 @@ class InProcess:
         request = describe(exchange, body)
         self.requests.append(request)
         answer = json.dumps(request).encode()
-        exchange.start(200, [(0, b"content-type: application/json\r\n", b"application/json")])
+        exchange.start(compose(200, [(0, b"content-type: application/json\r\n", b"application/json")]))
         exchange.send(answer, False)
 
     def _give_up(self, exchange: Exchange) -> None:

@@ -10,6 +10,7 @@ from eitherway.http import fields as f
 from eitherway.http.body import NO_BODY, Body, ChunkedBody, LengthBody
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
 from eitherway.http.h1 import parse_head
+from eitherway.http.response import ResponseHead, compose
 from in_process import FakeChannel
 
 
@@ -25,8 +26,8 @@ def exchange(
     return Exchange(line, fields, body, collected, channel, keep_alive), channel
 
 
-def fields(*pairs: tuple[str, str]) -> list[f.ResponseField]:
-    return [f.text_field(pair) for pair in pairs]
+def composed(status: int, *pairs: tuple[str, str], reason: bytes = b"") -> ResponseHead:
+    return compose(status, [f.text_field(pair) for pair in pairs], reason)
 
 
 def understood(channel: FakeChannel, method: str = "GET") -> tuple[h11.Response, bytes]:
@@ -87,7 +88,7 @@ def test_a_broken_body_becomes_the_answer() -> None:
     for _ in range(2):
         with pytest.raises(RequestRefused):
             ex.read()
-    ex.start(200, fields())
+    ex.start(composed(200))
     assert ex.send(b"hello", False)
     response, body = understood(channel)
     assert response.status_code == 400
@@ -106,7 +107,7 @@ def test_continue_is_said_once_when_the_body_is_first_read() -> None:
 def test_continue_is_not_said_behind_the_head_nor_in_http_10() -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n"
     ex, channel = exchange(head=head, body=LengthBody(2))
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"x", True)
     before = channel.sent
     assert ex.read() is None
@@ -119,7 +120,7 @@ def test_continue_is_not_said_behind_the_head_nor_in_http_10() -> None:
 def test_an_expected_body_that_was_never_asked_for_closes() -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n"
     ex, channel = exchange(head=head, body=LengthBody(2))
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"", False)
     assert channel.keep_alive is False
     assert headers(understood(channel)[0])[b"connection"] == b"close"
@@ -160,7 +161,7 @@ def test_unparking() -> None:
 def test_nobody_parks_once_all_is_over() -> None:
     ex, _ = exchange()
     assert not ex.disconnected
-    ex.start(204, fields())
+    ex.start(composed(204))
     ex.send(b"", False)
     assert ex.disconnected
     assert not ex.park(CLOSE, lambda: None)
@@ -221,7 +222,7 @@ def test_what_cannot_switch(what: str) -> None:
     head = UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0") if what == "in HTTP/1.0" else UPGRADE
     ex, channel = exchange(head=head, body=LengthBody(2 if what == "with a body" else 0))
     if what == "answered":
-        ex.start(200, fields())
+        ex.start(composed(200))
     with pytest.raises(ResponseError):
         ex.switch([])
     assert (channel.sent, ex.switched) == (b"", False)
@@ -239,7 +240,7 @@ def test_no_field_of_a_switch_can_hold_another() -> None:
 
 def test_one_block_gets_its_length() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("X-A", "b")))
+    ex.start(composed(200, ("X-A", "b")))
     assert ex.send(b"hello", False)
     response, body = understood(channel)
     assert (response.status_code, body) == (200, b"hello")
@@ -251,7 +252,7 @@ def test_one_block_gets_its_length() -> None:
 
 def test_several_blocks_are_chunked() -> None:
     ex, channel = exchange()
-    ex.start(200, fields())
+    ex.start(composed(200))
     for block in (b"he", b"", b"llo"):
         ex.send(block, True)
     ex.send(b"", False)
@@ -263,7 +264,7 @@ def test_several_blocks_are_chunked() -> None:
 
 def test_http_10_has_no_chunks() -> None:
     ex, channel = exchange(head=b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n")
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"he", True)
     ex.send(b"llo", False)
     response, body = understood(channel)
@@ -278,7 +279,7 @@ def test_http_10_is_told_that_the_connection_stays(fail: bool) -> None:
     if fail:
         ex.fail(503, "busy")
     else:
-        ex.start(200, fields())
+        ex.start(composed(200))
         ex.send(b"hello", False)
     said = headers(understood(channel)[0]).get(b"connection", b"close")
     assert (said, channel.keep_alive) in [(b"keep-alive", True), (b"close", False)]
@@ -286,7 +287,7 @@ def test_http_10_is_told_that_the_connection_stays(fail: bool) -> None:
 
 def test_the_framing_is_ours() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Transfer-Encoding", "gzip"), ("Connection", "keep-alive"), ("Content-Length", "5")))
+    ex.start(composed(200, ("Transfer-Encoding", "gzip"), ("Connection", "keep-alive"), ("Content-Length", "5")))
     ex.send(b"hello", False)
     response, body = understood(channel)
     assert body == b"hello"
@@ -296,7 +297,7 @@ def test_the_framing_is_ours() -> None:
 
 def test_the_application_may_close() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Connection", "Close")))
+    ex.start(composed(200, ("Connection", "Close")))
     ex.send(b"hello", False)
     assert headers(understood(channel)[0])[b"connection"] == b"close"
     assert channel.keep_alive is False
@@ -304,7 +305,7 @@ def test_the_application_may_close() -> None:
 
 def test_date_and_server_of_the_application_replace_ours() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Date", "today"), ("Server", "mine")))
+    ex.start(composed(200, ("Date", "today"), ("Server", "mine")))
     ex.send(b"", False)
     assert channel.sent.lower().count(b"\r\ndate:") == 1
     assert channel.sent.lower().count(b"\r\nserver:") == 1
@@ -315,7 +316,7 @@ def test_date_and_server_of_the_application_replace_ours() -> None:
 @pytest.mark.parametrize("more", [False, True])
 def test_answers_without_a_body(method: str, status: int, more: bool) -> None:
     ex, channel = exchange(head=f"{method} / HTTP/1.1\r\nHost: x\r\n".encode())
-    ex.start(status, fields(("Content-Length", "5")))
+    ex.start(composed(status, ("Content-Length", "5")))
     if more:
         ex.send(b"he", True)
         ex.send(b"llo", False)
@@ -330,7 +331,7 @@ def test_answers_without_a_body(method: str, status: int, more: bool) -> None:
 
 def test_head_without_a_length() -> None:
     ex, channel = exchange(head=b"HEAD / HTTP/1.1\r\nHost: x\r\n")
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"hello", False)
     assert understood(channel, "HEAD")[1] == b""
     assert channel.keep_alive is True
@@ -339,7 +340,7 @@ def test_head_without_a_length() -> None:
 @pytest.mark.parametrize("blocks", [[b"hello world"], [b"hello", b" world"], [b"hell", b"o", b" wor", b"l", b"d"]])
 def test_a_body_longer_than_its_length_is_cut(blocks: list[bytes]) -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Content-Length", "5")))
+    ex.start(composed(200, ("Content-Length", "5")))
     for block in blocks:
         ex.send(block, True)
     ex.send(b"", False)
@@ -353,7 +354,7 @@ def test_a_body_longer_than_its_length_is_cut(blocks: list[bytes]) -> None:
 @pytest.mark.parametrize("more", [False, True])
 def test_a_body_shorter_than_its_length_closes(blocks: list[bytes], more: bool) -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Content-Length", "5")))
+    ex.start(composed(200, ("Content-Length", "5")))
     for block in blocks[: None if more else -1]:
         ex.send(block, True)
     ex.send(b"" if more or not blocks else blocks[-1], False)
@@ -376,7 +377,7 @@ def test_a_body_shorter_than_its_length_closes(blocks: list[bytes], more: bool) 
 def test_a_bad_length_of_the_application(pairs: list[tuple[str, str]]) -> None:
     ex, channel = exchange()
     with pytest.raises(ResponseError):
-        ex.start(200, fields(*pairs))
+        ex.start(composed(200, *pairs))
     assert (channel.sent, ex.begun) == (b"", False)
     ex.fail(500, "failed")
     assert understood(channel)[0].status_code == 500
@@ -384,7 +385,7 @@ def test_a_bad_length_of_the_application(pairs: list[tuple[str, str]]) -> None:
 
 def test_the_same_length_twice_is_sent_once() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Content-Length", "5"), ("Content-Length", "5")))
+    ex.start(composed(200, ("Content-Length", "5"), ("Content-Length", "5")))
     ex.send(b"hello", False)
     assert channel.sent.lower().count(b"content-length") == 1
     assert understood(channel)[1] == b"hello"
@@ -394,14 +395,14 @@ def test_the_same_length_twice_is_sent_once() -> None:
 def test_a_response_starts_with_a_final_status(status: int) -> None:
     ex, channel = exchange()
     with pytest.raises(ResponseError):
-        ex.start(status, fields())
+        ex.start(composed(status))
     assert channel.sent == b""
 
 
 def test_a_reason_cannot_smuggle_a_field() -> None:
     ex, channel = exchange()
     with pytest.raises(ResponseError):
-        ex.start(200, fields(), b"OK\r\nX-Evil: 1")
+        ex.start(composed(200, reason=b"OK\r\nX-Evil: 1"))
     ex.fail(500, "failed")
     assert b"Evil" not in channel.sent
 
@@ -410,7 +411,7 @@ def test_a_body_needs_a_start_and_an_end_is_the_end() -> None:
     ex, channel = exchange()
     with pytest.raises(ResponseError):
         ex.send(b"hello", True)
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"hello", False)
     with pytest.raises(ClientGone):
         ex.send(b"more", False)
@@ -419,7 +420,7 @@ def test_a_body_needs_a_start_and_an_end_is_the_end() -> None:
 
 def test_large_blocks_are_not_lost() -> None:
     ex, channel = exchange()
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"a" * 200_000, False)
     assert understood(channel)[1] == b"a" * 200_000
 
@@ -427,7 +428,7 @@ def test_large_blocks_are_not_lost() -> None:
 def test_a_client_that_does_not_take_its_answer() -> None:
     ex, channel = exchange()
     channel.room = False
-    ex.start(200, fields())
+    ex.start(composed(200))
     assert not ex.send(b"a", True)
     assert not ex.flush()
     channel.room = True
@@ -452,7 +453,7 @@ def test_an_early_answer_keeps_the_connection_only_behind_a_small_body(body: Bod
     if answer == "fail":
         ex.fail(413, "too large")
     else:
-        ex.start(200, fields())
+        ex.start(composed(200))
         if answer == "stream":
             ex.send(b"a", True)
         ex.send(b"b", False)
@@ -469,7 +470,7 @@ def test_fail_before_the_start_and_before_the_head_went_out() -> None:
     for started in (False, True):
         ex, channel = exchange()
         if started:
-            ex.start(200, fields(("X-A", "secret")))
+            ex.start(composed(200, ("X-A", "secret")))
         ex.fail(500, "the application failed")
         response, body = understood(channel)
         assert response.status_code == 500
@@ -488,7 +489,7 @@ def test_fail_of_head_has_no_body() -> None:
 @pytest.mark.parametrize("pairs", [[], [("Content-Length", "10")]])
 def test_fail_in_the_middle_is_seen_by_the_client(pairs: list[tuple[str, str]]) -> None:
     ex, channel = exchange()
-    ex.start(200, fields(*pairs))
+    ex.start(composed(200, *pairs))
     ex.send(b"hello", True)
     ex.fail(500, "the application failed")
     assert ex.complete
@@ -499,7 +500,7 @@ def test_fail_in_the_middle_is_seen_by_the_client(pairs: list[tuple[str, str]]) 
 
 def test_fail_in_the_middle_of_a_body_without_an_end_resets() -> None:
     ex, channel = exchange(head=b"GET / HTTP/1.0\r\n", keep_alive=False)
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"hello", True)
     ex.fail(500, "the application failed")
     assert channel.aborted
@@ -507,7 +508,7 @@ def test_fail_in_the_middle_of_a_body_without_an_end_resets() -> None:
 
 def test_fail_twice_and_fail_behind_the_end_do_nothing() -> None:
     ex, channel = exchange()
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"hello", False)
     sent = channel.sent
     ex.fail(500, "late")
@@ -521,7 +522,7 @@ def test_fail_twice_and_fail_behind_the_end_do_nothing() -> None:
 def test_early_hints() -> None:
     ex, channel = exchange()
     ex.inform(103, [(b"link", b"</a.css>; rel=preload")])
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"", False)
     assert channel.sent.startswith(
         b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n"
@@ -534,7 +535,7 @@ def test_no_early_hints_in_http_10_nor_behind_the_head() -> None:
     ex.inform(103, [(b"link", b"<a>")])
     assert channel.sent == b""
     ex, channel = exchange()
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"a", True)
     sent = channel.sent
     ex.inform(103, [(b"link", b"<a>")])
@@ -553,7 +554,7 @@ ASKS_FOR_TRAILERS = b"GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\n"
 
 def test_trailers() -> None:
     ex, channel = exchange(head=ASKS_FOR_TRAILERS)
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"hello", True)
     ex.send_trailers([(b"x-sum", b"1")])
     assert channel.sent.endswith(b"\r\n0\r\nx-sum: 1\r\n\r\n")
@@ -562,7 +563,7 @@ def test_trailers() -> None:
 
 def test_trailers_nobody_asked_for_are_dropped() -> None:
     ex, channel = exchange()
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"hello", True)
     ex.send_trailers([(b"x-sum", b"1")])
     assert channel.sent.endswith(b"\r\n0\r\n\r\n")
@@ -570,7 +571,7 @@ def test_trailers_nobody_asked_for_are_dropped() -> None:
 
 def test_trailers_cannot_smuggle() -> None:
     ex, _ = exchange(head=ASKS_FOR_TRAILERS)
-    ex.start(200, fields())
+    ex.start(composed(200))
     ex.send(b"hello", True)
     with pytest.raises(ResponseError):
         ex.send_trailers([(b"x", b"1\r\n\r\nHTTP/1.1 200 OK")])
@@ -578,7 +579,7 @@ def test_trailers_cannot_smuggle() -> None:
 
 def test_trailers_without_chunks_are_dropped() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Content-Length", "5")))
+    ex.start(composed(200, ("Content-Length", "5")))
     ex.send(b"hello", True)
     ex.send_trailers([(b"x-sum", b"1")])
     assert understood(channel)[1] == b"hello"
@@ -592,7 +593,7 @@ def test_trailers_without_chunks_are_dropped() -> None:
 )
 def test_files(method: str, pairs: list[tuple[str, str]], size: int, sent: int) -> None:
     ex, channel = exchange(head=f"{method} / HTTP/1.1\r\nHost: x\r\n".encode())
-    ex.start(200, fields(*pairs))
+    ex.start(composed(200, *pairs))
     ex.send_file(7, 3, size)
     assert channel.files == [(7, 3, sent)]
     assert (ex.bytes_sent, channel.keep_alive) == (sent, True)
@@ -600,7 +601,7 @@ def test_files(method: str, pairs: list[tuple[str, str]], size: int, sent: int) 
 
 def test_a_file_shorter_than_its_length() -> None:
     ex, channel = exchange()
-    ex.start(200, fields(("Content-Length", "100")))
+    ex.start(composed(200, ("Content-Length", "100")))
     ex.send_file(7, 0, 10)
     assert channel.keep_alive is False
     assert "shorter" in channel.faults[0]

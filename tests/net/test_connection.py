@@ -10,6 +10,7 @@ import pytest
 from eitherway.config import Config
 from eitherway.errors import ClientGone
 from eitherway.http.exchange import READ, WRITE, Exchange
+from eitherway.http.response import compose
 from eitherway.net.stream import CLOSED, COLLECTING, LINGERING, NEVER, READING
 from in_process import InProcess
 
@@ -65,7 +66,7 @@ class Large(InProcess):
     BODY = b"x" * 1_000_000
 
     def _answer(self, exchange: Exchange, body: bytes) -> None:
-        exchange.start(200, [])
+        exchange.start(compose(200, []))
         exchange.send(self.BODY, False)
 
 

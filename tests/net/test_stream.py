@@ -11,6 +11,7 @@ import pytest
 from eitherway.config import Config
 from eitherway.errors import ClientGone
 from eitherway.http.exchange import Exchange
+from eitherway.http.response import compose
 from eitherway.net.poller import Poller
 from eitherway.net.stream import Stream
 from in_process import InProcess
@@ -47,7 +48,7 @@ def test_others_have_their_turn_while_a_client_takes_a_large_file(monkeypatch: p
     with InProcess() as server, tempfile.TemporaryFile() as file:
 
         def answer(exchange: Exchange, body: bytes) -> None:
-            exchange.start(200, [])
+            exchange.start(compose(200, []))
             exchange.send_file(os.dup(file.fileno()), 0, size)
 
         monkeypatch.setattr(server, "_answer", answer)

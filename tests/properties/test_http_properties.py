@@ -17,6 +17,7 @@ from eitherway.http.body import NO_BODY, ChunkedBody, LengthBody
 from eitherway.http.exchange import Exchange
 from eitherway.http.forwarded import origin, parse_node
 from eitherway.http.h1 import parse_head
+from eitherway.http.response import compose
 from eitherway.net.stream import CLOSED, COLLECTING, LINGERING, READING
 from in_process import FakeChannel, InProcess
 
@@ -184,7 +185,7 @@ def test_h11_reads_the_body_that_was_sent(
     exchange = Exchange(line, fields, NO_BODY, b"", channel, keep_alive)
     whole = b"".join(blocks)
     length = [f.text_field(("Content-Length", str(len(whole))))] if with_length else []
-    exchange.start(status, length)
+    exchange.start(compose(status, length))
     for block in blocks[:-1]:
         exchange.send(block, True)
     exchange.send(blocks[-1] if blocks else b"", False)

@@ -15,6 +15,7 @@ from eitherway.http.body import Body, RawBytes
 from eitherway.http.channel import Address as Address
 from eitherway.http.channel import Channel, Resume
 from eitherway.http.h1 import RequestFields, RequestLine
+from eitherway.http.response import CLOSES, DATED, NAMED, ResponseHead
 
 # What a task can wait for: bytes of the body, room for bytes of the answer, the client's leaving.
 READ, WRITE, CLOSE = range(3)
@@ -180,37 +181,21 @@ class Exchange:
         """Bytes of the response have gone out: its status cannot be changed any more."""
         return self.complete or (self.status != 0 and self._head is None)
 
-    def start(self, status: int, fields: Iterable[f.ResponseField], reason: bytes = b"") -> None:
-        """Set status and fields; they go out with the body's first bytes. Raises ResponseError, then not started.
-
-        The framing is the server's: a Transfer-Encoding of the application's is dropped, `Connection` is read only
-        for `close`.
-        """
-        if status < 200:
-            raise ResponseError(f"{status} is an interim status; a response starts with a final one")
-        lines: list[bytes] = []
+    def start(self, head: ResponseHead) -> None:
+        """Set status and fields; they go out with the body's first bytes."""
+        status, line, fields, length, special = head
         common = self.channel.common_fields()
-        length: int | None = None
-        for role, line, value in fields:
-            if role:
-                if role == f.LENGTH:
-                    known, length = length, f.parse_length(value, length)
-                    if known is not None or status == 204:
-                        continue
-                elif role == f.CODING:
-                    continue
-                elif role == f.CONNECTION:
-                    if b"close" in value.lower():
-                        self.keep_alive = False
-                    continue
-                elif role != f.SECRET:
-                    common = f.without(common, role)
-            lines.append(line)
-        first = f.STATUS_LINES.get(status) if not reason else None
-        self.relay(status, (first or f.status_line(status, reason), common, *lines), length)
+        if special:
+            if special & CLOSES:
+                self.keep_alive = False
+            if special & DATED:
+                common = f.without(common, f.DATE)
+            if special & NAMED:
+                common = f.without(common, f.SERVER)
+        self.relay(status, (line, common, fields), length)
 
     def relay(self, status: int, head: tuple[bytes, ...], length: int | None) -> None:
-        """As `start`, with a status line and fields that are checked and encoded already."""
+        """As `start`, with a status line and fields that are encoded already, the server's own among them."""
         self._head = head
         self._chunked = False
         self._remaining = length

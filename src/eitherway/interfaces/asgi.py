@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eitherway.config import Config
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
 from eitherway.http.fields import BYTES_FIELDS, bytes_field
+from eitherway.http.response import Heads, ResponseHead, compose
 from eitherway.http.sessions import Sessions
 from eitherway.interfaces.base import AsyncSuspend, Colour, Event, Loop, break_off, describe, opens_websocket, report
 from eitherway.interfaces.lifespan import Lifespan
@@ -198,13 +199,10 @@ class _Cycle:
             raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
 
     def _start(self, message: Message) -> None:
-        known = BYTES_FIELDS
         headers = message.get("headers", ())
-        try:
-            fields = [known.get(pair) or bytes_field(pair) for pair in headers]
-        except TypeError:  # pairs that are lists cannot be looked up
-            fields = [bytes_field(tuple(pair)) for pair in headers]
-        self._exchange.start(message["status"], fields)
+        if type(headers) is not list:
+            headers = list(headers)
+        self._exchange.start(_heads.get(message["status"], headers))
         self._expected = "http.response.body"
         if message.get("trailers"):
             self._trailers = []
@@ -229,6 +227,17 @@ class _Cycle:
         else:
             logger.debug("%s: debug information: %r", describe(exchange), message.get("info"))
 
+
+def _compose(status: int, headers: Sequence[tuple[bytes, bytes]]) -> ResponseHead:
+    known = BYTES_FIELDS
+    try:
+        fields = [known.get(pair) or bytes_field(pair) for pair in headers]
+    except TypeError:  # pairs that are lists cannot be looked up
+        fields = [bytes_field(tuple(pair)) for pair in headers]  # type: ignore[arg-type]
+    return compose(status, fields)
+
+
+_heads = Heads(_compose)
 
 _INTERIM = frozenset({"http.response.early_hint", "http.response.pathsend", "http.response.debug"})
 

@@ -8,6 +8,7 @@ from typing import Any
 from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
 from eitherway.http.fields import bytes_field
+from eitherway.http.response import compose
 from eitherway.http.sessions import Sessions
 from eitherway.http.websocket import Handshake
 from eitherway.interfaces.base import AsyncSuspend
@@ -145,7 +146,7 @@ class _Socket:
 
     def _begin_denial(self, message: Message) -> None:
         fields = [bytes_field(tuple(pair)) for pair in message.get("headers") or ()]
-        self._exchange.start(message["status"], fields)
+        self._exchange.start(compose(message["status"], fields))
         self._state = _DENYING
 
     async def _send_denial(self, message: Message) -> None:

@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from eitherway.config import Config
@@ -15,6 +15,7 @@ from eitherway.http.exchange import READ, WRITE, Address, Exchange
 from eitherway.http.fields import REASONS, TEXT_FIELDS, Fields, text_field
 from eitherway.http.h1 import RequestLine
 from eitherway.http.memory import Memory
+from eitherway.http.response import Heads, ResponseHead, compose
 from eitherway.http.sessions import Sessions
 from eitherway.interfaces.base import Colour, Loop, Suspend, opens_websocket, report, split_root
 
@@ -301,13 +302,7 @@ class _Response:
             return
         if not self._status:
             raise ResponseError("the application returned before it called start_response")
-        status, reason = _statuses.get(self._status) or _parse_status(self._status)
-        known = TEXT_FIELDS
-        try:
-            fields = [known.get(pair) or text_field(pair) for pair in self._headers]
-        except TypeError:  # pairs that are lists cannot be looked up
-            fields = [text_field(tuple(pair)) for pair in self._headers]  # type: ignore[arg-type]
-        exchange.start(status, fields, reason)
+        exchange.start(_heads.get(self._status, self._headers))
 
     def _send(self, data: bytes) -> None:
         exchange = self._exchange
@@ -349,6 +344,19 @@ class _Response:
 
 def _not_bytes(data: object) -> ResponseError:
     return ResponseError(f"the response's body holds {type(data).__name__}, not bytes")
+
+
+def _compose(status: str, headers: Sequence[tuple[str, str]]) -> ResponseHead:
+    number, reason = _statuses.get(status) or _parse_status(status)
+    known = TEXT_FIELDS
+    try:
+        fields = [known.get(pair) or text_field(pair) for pair in headers]
+    except TypeError:  # pairs that are lists cannot be looked up
+        fields = [text_field(tuple(pair)) for pair in headers]  # type: ignore[arg-type]
+    return compose(number, fields, reason)
+
+
+_heads = Heads(_compose)
 
 
 def _parse_status(status: str) -> tuple[int, bytes]:
