@@ -17,14 +17,14 @@ from serving import Start
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(commands, ["load", "--duration", "600ms", "--warm-up", "50ms", *words])
+    return CliRunner().invoke(commands, ["load", "--duration", "1s", "--warm-up", "50ms", *words])
 
 
 def test_what_came_back_is_told(own_server: Start) -> None:
     server = own_server("supervised:app", "threads")
     done = run(f"http://127.0.0.1:{server.port}/pid", "-c", "4")
     assert done.exit_code == 0, done.output
-    assert "4 clients, one request each at a time, for 600 ms" in done.stdout
+    assert "4 clients, one request each at a time, for 1 s" in done.stdout
     assert "  errors       none" in done.stdout
     assert "  answers      200: " in done.stdout
 
@@ -33,7 +33,7 @@ def test_an_open_loop_as_json(own_server: Start) -> None:
     server = own_server("supervised:app", "threads")
     done = run(f"http://127.0.0.1:{server.port}/", "--rate", "100", "--json")
     figures = json.loads(done.stdout)
-    assert figures["good"] == pytest.approx(60, abs=2)
+    assert figures["good"] == pytest.approx(100, abs=2)
     assert figures["latency"]["p50"] <= figures["latency"]["max"]
     assert figures["statuses"] == {"200": figures["good"]}
 
@@ -75,7 +75,7 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
 def test_a_server_that_never_answers_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         done = run(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-    assert "No answer came in 600 ms" in done.stdout
+    assert "No answer came in 1 s" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
