@@ -240,8 +240,15 @@ class Exchange:
             if not self.status:
                 raise ResponseError("a body was sent before the response was started")
             framed = self._frame(data, more)
-        elif not more and self._remaining == len(data) <= _COPIED and self._goes_on():
-            # The usual response: all of it, as long as it says, on a connection that goes on.
+        elif (
+            not more
+            and self._remaining == len(data) <= _COPIED
+            and self.keep_alive
+            and self.body.complete
+            and self.line.http_11
+            and not self._bodiless
+        ):
+            # The usual response: all of it, as long as it says, on a connection of which nothing need be said.
             self.bytes_sent = self._remaining
             self.complete = True
             self.channel.end(b"".join((*head, b"\r\n", data)), True)
@@ -259,10 +266,6 @@ class Exchange:
             return self.channel.write(framed) if framed else True
         self._end(framed)
         return True
-
-    def _goes_on(self) -> bool:
-        """Nothing need be said about the connection: HTTP/1.1, kept alive, the whole request was read."""
-        return self.keep_alive and self.body.complete and self.line.http_11 and not self._bodiless
 
     def _end(self, framed: bytes) -> None:
         self.complete = True
