@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from supervising import StartSupervised, control, eitherway, get, status
+from supervising import StartSupervised, control, eitherway, get, status, workers
 
-from serving import wait_until
+from serving import Server, wait_until
 
 PAIRS = [("supervised:app", "sync"), ("supervised:app", "threads"), ("supervised:app", "gevent")]
 PAIRS += [("supervised:app", "eventlet")]
@@ -38,6 +40,40 @@ def test_a_log_that_cannot_be_written_is_refused_at_the_start(supervised: StartS
     server = supervised("supervised:app", "sync", 2, "--access-log", "/no/such/directory/log", ready=False)
     assert server.wait() == 2
     assert server.log == "eitherway: cannot write the access log /no/such/directory/log: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("engine", "balance", "policy"), [("threads", "request", os.SCHED_BATCH), ("threads", "kernel", os.SCHED_OTHER)]
+)
+def test_workers_do_not_take_the_cpu_from_the_balancer(
+    supervised: StartSupervised, engine: str, balance: str, policy: int
+) -> None:
+    """Not one of their threads, whoever starts it."""
+    server = supervised("supervised:app", engine, 2, "--balance", balance)
+    assert get(server, "/") == (200, b"ok")
+    assert {policy_of(thread) for pid in workers(server).values() for thread in threads(pid)} == {policy}
+    if balance == "request":
+        assert policy_of(status(server)["balancer"]["pid"]) == os.SCHED_OTHER
+
+
+def test_what_an_operator_has_chosen_stays(supervised: StartSupervised) -> None:
+    """As by `chrt --idle 0 eitherway serve ...`."""
+
+    def start() -> Server:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread, and of what it starts
+        return supervised("supervised:app", "sync", 2)
+
+    with ThreadPoolExecutor(1) as pool:
+        server = pool.submit(start).result()
+    assert {policy_of(pid) for pid in workers(server).values()} == {os.SCHED_IDLE}
+
+
+def policy_of(thread: int) -> int:
+    return os.sched_getscheduler(thread)
+
+
+def threads(pid: int) -> list[int]:
+    return [int(each.name) for each in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def test_status_shows_the_balancer(supervised: StartSupervised) -> None:

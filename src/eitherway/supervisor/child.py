@@ -30,7 +30,7 @@ from eitherway.metrics import counters as c
 from eitherway.metrics.histogram import bucket_of
 from eitherway.net.listener import ListeningSocket
 from eitherway.supervisor import stuck
-from eitherway.supervisor.forking import show_stacks
+from eitherway.supervisor.forking import leave_the_cpu, show_stacks
 from eitherway.supervisor.handle import Line
 from eitherway.supervisor.remains import Remains
 from eitherway.worker import Worker
@@ -63,6 +63,8 @@ class Post:
 def run_worker(config: Config, sockets: list[ListeningSocket], application: object, post: Post) -> NoReturn:
     """Be a worker, in a process just forked; never returns into the parent's frames."""
     code = 1
+    if not post.balances:
+        leave_the_cpu()
     try:
         worker = SupervisedWorker(config, sockets, application, post)
         code = worker.run()

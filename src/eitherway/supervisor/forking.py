@@ -71,6 +71,18 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def leave_the_cpu() -> None:
+    """Do not take the CPU from whoever wakes us, unless an operator has chosen otherwise (sched(7): SCHED_BATCH).
+
+    A worker that preempts the balancer with every request that it is given costs both of them their caches.
+    """
+    try:
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError:
+        pass  # a sandbox forbids it; it works without
+
+
 def adopt_orphans() -> None:
     """Become the parent of those among the descendants whose own has ended."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
