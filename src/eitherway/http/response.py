@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from eitherway.errors import ResponseError
@@ -58,28 +58,29 @@ def compose(status: int, fields: Iterable[f.ResponseField], reason: bytes = b"")
 class Heads(Generic[Status]):
     """Composes heads, or finds them: one that comes again and again is checked and encoded once."""
 
-    def __init__(self, make: Callable[[Status, Sequence[Any]], ResponseHead]) -> None:
+    def __init__(self, make: Callable[[Status, tuple[Any, ...]], ResponseHead]) -> None:
         self._make = make
         self._memory = Memory(entries=512, largest=2048)
         self._in_vain = 0  # looks, less those that found something
 
-    def get(self, status: Status, headers: Sequence[Any]) -> ResponseHead:
+    def get(self, status: Status, headers: Iterable[Any]) -> ResponseHead:
         """The head of what an application gives. Raises ResponseError."""
+        given = tuple(headers)
         in_vain = self._in_vain
         if in_vain >= _IN_VAIN:  # a look costs as much as it saves
             self._in_vain = in_vain + 1 if in_vain < _IN_VAIN + _BLIND else 0
-            return self._make(status, headers)
-        key = (status, *headers)
+            return self._make(status, given)
+        key = (status, given)
         try:
             head: ResponseHead | None = self._memory.get(key)
         except TypeError:  # pairs that are lists cannot be looked up
-            return self._make(status, headers)
+            return self._make(status, given)
         if head is not None:
             if in_vain:
                 self._in_vain = in_vain - 1
             return head
         self._in_vain = in_vain + 1
-        head = self._make(status, headers)
+        head = self._make(status, given)
         if not head[4] & SECRET:
             self._memory.remember(key, len(head[2]), head)
         return head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from eitherway.config import Config
@@ -199,10 +199,7 @@ class _Cycle:
             raise RuntimeError(f"ASGI: expected a message {self._expected!r}, got {kind!r}")
 
     def _start(self, message: Message) -> None:
-        headers = message.get("headers", ())
-        if type(headers) is not list:
-            headers = list(headers)
-        self._exchange.start(_heads.get(message["status"], headers))
+        self._exchange.start(_heads.get(message["status"], message.get("headers", ())))
         self._expected = "http.response.body"
         if message.get("trailers"):
             self._trailers = []
@@ -228,7 +225,7 @@ class _Cycle:
             logger.debug("%s: debug information: %r", describe(exchange), message.get("info"))
 
 
-def _compose(status: int, headers: Sequence[tuple[bytes, bytes]]) -> ResponseHead:
+def _compose(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> ResponseHead:
     known = BYTES_FIELDS
     try:
         fields = [known.get(pair) or bytes_field(pair) for pair in headers]

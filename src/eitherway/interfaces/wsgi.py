@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from eitherway.config import Config
@@ -346,7 +346,7 @@ def _not_bytes(data: object) -> ResponseError:
     return ResponseError(f"the response's body holds {type(data).__name__}, not bytes")
 
 
-def _compose(status: str, headers: Sequence[tuple[str, str]]) -> ResponseHead:
+def _compose(status: str, headers: tuple[tuple[str, str], ...]) -> ResponseHead:
     number, reason = _statuses.get(status) or _parse_status(status)
     known = TEXT_FIELDS
     try:
