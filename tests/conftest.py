@@ -25,6 +25,7 @@ MOST_SHARED = 40  # servers kept at once; each takes some 30 MB
 SLOW = (
     "tests/chaos/",
     "tests/deploy/",
+    "tests/e2e/test_clients.py",
     *(f"tests/lab/test_{name}.py" for name in ("check", "claims", "compare", "load", "page", "runner", "workloads")),
     "tests/test_databases.py",
     "tests/test_examples.py",
