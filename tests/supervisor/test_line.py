@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from eitherway.supervisor.handle import Line, make_lines
+from serving import wait_until
 
 
 @pytest.fixture
@@ -28,6 +30,22 @@ def test_messages_pass_in_order(line: tuple[Line, Line]) -> None:
     assert ours.receive() == [{"last": 1}]
     assert ours.closed
     assert not ours.send({"too": "late"})
+
+
+@pytest.mark.parametrize("event", [lambda other: other.close(), lambda other: other.send({"drain": "final"})])
+def test_what_came_before_a_signal_was_asked_for_is_told_by_one(
+    line: tuple[Line, Line], event: Callable[[Line], object]
+) -> None:
+    ours, theirs = line
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        event(theirs)
+        ours.tell_by(signal.SIGUSR1)
+        wait_until(lambda: heard)
+    finally:
+        ours.tell_by(0)
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_message_of_any_length_fits_and_shows_its_ends(line: tuple[Line, Line]) -> None:

@@ -66,9 +66,11 @@ def reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def die_with_parent() -> None:
-    """In a child: be killed when the parent has ended, whatever is being done then."""
+def die_with_parent(parent: int) -> None:
+    """In a child: be killed when the parent has ended, whatever is being done then. It may have by now."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave_the_cpu() -> None:

@@ -13,6 +13,7 @@ import socket as socket_module
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from select import select
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
 from typing import Any, TypeVar
@@ -78,6 +79,8 @@ class Line:
             fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(fd, fcntl.F_SETSIG, number)
             fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
+            if select([fd], [], [], 0)[0]:  # it came before this was asked for
+                os.kill(os.getpid(), number)
         else:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_ASYNC)
 

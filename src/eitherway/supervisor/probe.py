@@ -30,10 +30,11 @@ def engine_of(config: Config, application: object) -> str:
     for number in _ENDS:
         signal.signal(number, _leave)
     ours, theirs = make_lines()
+    parent = os.getpid()
     pid = fork()
     if not pid:
         ours.close()
-        _look(config, theirs)
+        _look(config, theirs, parent)
     theirs.close()
     # The supervisor's signals are held back until it takes them. An import may never end: these are heard now.
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDS, signal.SIGINT})
@@ -63,11 +64,11 @@ def _wait(line: Line, pid: int) -> dict[str, Any]:
     return said[0] if said else {}
 
 
-def _look(config: Config, line: Line) -> NoReturn:
+def _look(config: Config, line: Line, parent: int) -> NoReturn:
     try:
         reset_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        die_with_parent()
+        die_with_parent(parent)
         if engine := told(line, lambda: choose(config, load(config, None))[1]):
             line.send({"engine": engine})
     finally:

@@ -52,9 +52,11 @@ class Template:
         self.failure = Failure("the template process has ended", "", 1)  # until it says a better reason
         adopt_orphans()
         self.line, theirs = make_lines()
+        parent = os.getpid()
         self.pid, _ = fork_holding({signal.SIGTERM})  # it may be told to end at once
         if not self.pid:
             try:
+                die_with_parent(parent)  # an import may never come to its end
                 self.line.close()
                 forget()
                 _be_template(config, sockets, application, post, theirs)
@@ -95,7 +97,6 @@ def _be_template(
 ) -> None:
     reset_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    die_with_parent()  # an import may never come to its end
     loaded = told(line, lambda: load(config, application))
     if loaded is None:
         return
