@@ -31,10 +31,13 @@ class Watch:
         self._progress: dict[Exchange, tuple[int, float]] = {}  # bytes sent, and since when no more of them
 
     def overdue(self, running: Iterable[Exchange], now: float) -> list[Exchange]:
-        """Called again and again: what is stuck of what runs."""
+        """Called again and again: what is stuck of what runs.
+
+        One that has waited is known to have done so only where it was seen: hence it is looked at before it is due.
+        """
         progress: dict[Exchange, tuple[int, float]] = {}
         for exchange in running:
-            if now - exchange.started_at <= self._timeout or exchange.switched:
+            if now - exchange.started_at <= self._timeout / 2 or exchange.switched:
                 continue
             sent, since = self._progress.get(exchange, (0, exchange.started_at))
             if exchange.bytes_sent != sent or _waits_for_client(exchange):
