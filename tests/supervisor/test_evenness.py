@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,13 +51,19 @@ def shares_of_64(server: Server, at_once: bool) -> Counter[bytes]:
             client.socket.close()
 
 
+def listens(path: Path) -> bool:
+    """A socket that is bound does not listen yet."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def test_clients_that_wait_for_the_start_are_shared(supervised: StartSupervised, tmp_path: Path) -> None:
     """All who were connected come back at once when a server starts anew; the first worker must not have them all."""
     found = []
     while len(found) < TRIES and not (found and is_even(found[-1])):
         path = tmp_path / str(len(found))
         server = supervised("supervised:asgi", "uvloop", 4, bind=f"unix:{path}", ready=False)
-        wait_until(path.exists)
+        wait_until(partial(listens, path))
         clients = [Client(socket.socket(socket.AF_UNIX)) for _ in range(64)]
         for client in clients:
             client.socket.connect(str(path))
