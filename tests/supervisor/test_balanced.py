@@ -51,9 +51,9 @@ def test_workers_do_not_take_the_cpu_from_the_balancer(
     """Not one of their threads, whoever starts it."""
     server = supervised("supervised:app", engine, 2, "--balance", balance)
     assert get(server, "/") == (200, b"ok")
-    assert {policy_of(thread) for pid in workers(server).values() for thread in threads(pid)} == {policy}
+    assert {os.sched_getscheduler(thread) for pid in workers(server).values() for thread in threads(pid)} == {policy}
     if balance == "request":
-        assert policy_of(status(server)["balancer"]["pid"]) == os.SCHED_OTHER
+        assert os.sched_getscheduler(status(server)["balancer"]["pid"]) == os.SCHED_OTHER
 
 
 def test_what_an_operator_has_chosen_stays(supervised: StartSupervised) -> None:
@@ -65,11 +65,7 @@ def test_what_an_operator_has_chosen_stays(supervised: StartSupervised) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         server = pool.submit(start).result()
-    assert {policy_of(pid) for pid in workers(server).values()} == {os.SCHED_IDLE}
-
-
-def policy_of(thread: int) -> int:
-    return os.sched_getscheduler(thread)
+    assert {os.sched_getscheduler(pid) for pid in workers(server).values()} == {os.SCHED_IDLE}
 
 
 def threads(pid: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from time import gmtime
 from typing import Any
@@ -60,6 +60,23 @@ def bytes_field(pair: tuple[bytes, bytes]) -> ResponseField:
     except (ValueError, TypeError, AttributeError):
         raise ResponseError(f"the response's field {pair!r} is not a pair of byte strings") from None
     return _remember(BYTES_FIELDS, (name, value), encoded)
+
+
+def text_fields(pairs: tuple[Any, ...]) -> list[ResponseField]:
+    """All of a response's fields given as text. Raises ResponseError."""
+    return _fields(pairs, TEXT_FIELDS, text_field)
+
+
+def bytes_fields(pairs: tuple[Any, ...]) -> list[ResponseField]:
+    """All of a response's fields given as bytes. Raises ResponseError."""
+    return _fields(pairs, BYTES_FIELDS, bytes_field)
+
+
+def _fields(pairs: tuple[Any, ...], known: Memory, check: Callable[[Any], ResponseField]) -> list[ResponseField]:
+    try:
+        return [known.get(pair) or check(pair) for pair in pairs]
+    except TypeError:  # pairs that are lists cannot be looked up
+        return [check(tuple(pair)) for pair in pairs]
 
 
 def _check_field(name: bytes, value: bytes) -> ResponseField:

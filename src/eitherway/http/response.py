@@ -15,7 +15,6 @@ _BLIND = 4096
 
 Status = TypeVar("Status")
 
-
 # A head, checked and encoded, without what the server adds (its own fields, and the framing): the status, its line, the
 # fields' lines, the length that Content-Length says, and how it is special.
 ResponseHead = tuple[int, bytes, bytes, int | None, int]
@@ -26,7 +25,7 @@ _SPECIAL = {f.DATE: DATED, f.SERVER: NAMED, f.SECRET: SECRET}
 
 
 def compose(status: int, fields: Iterable[f.ResponseField], reason: bytes = b"") -> ResponseHead:
-    """Raises ResponseError.
+    """The head of a response with these fields. Raises ResponseError.
 
     The framing is the server's: a Transfer-Encoding of the application's is dropped, `Connection` is read only for
     `close`.
@@ -51,8 +50,7 @@ def compose(status: int, fields: Iterable[f.ResponseField], reason: bytes = b"")
             else:
                 special |= _SPECIAL[role]
         lines.append(line)
-    first = f.STATUS_LINES.get(status) if not reason else None
-    return status, first or f.status_line(status, reason), b"".join(lines), length, special
+    return status, f.status_line(status, reason), b"".join(lines), length, special
 
 
 class Heads(Generic[Status]):

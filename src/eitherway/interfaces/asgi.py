@@ -10,7 +10,7 @@ from typing import Any
 from eitherway.config import Config
 from eitherway.errors import ClientGone, RequestRefused, ResponseError
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
-from eitherway.http.fields import BYTES_FIELDS, bytes_field
+from eitherway.http.fields import bytes_fields
 from eitherway.http.response import Heads, ResponseHead, compose
 from eitherway.http.sessions import Sessions
 from eitherway.interfaces.base import AsyncSuspend, Colour, Event, Loop, break_off, describe, opens_websocket, report
@@ -226,12 +226,7 @@ class _Cycle:
 
 
 def _compose(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> ResponseHead:
-    known = BYTES_FIELDS
-    try:
-        fields = [known.get(pair) or bytes_field(pair) for pair in headers]
-    except TypeError:  # pairs that are lists cannot be looked up
-        fields = [bytes_field(tuple(pair)) for pair in headers]  # type: ignore[arg-type]
-    return compose(status, fields)
+    return compose(status, bytes_fields(headers))
 
 
 _heads = Heads(_compose)

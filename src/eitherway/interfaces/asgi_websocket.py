@@ -7,7 +7,7 @@ from typing import Any
 
 from eitherway.errors import ClientGone, RequestRefused
 from eitherway.http.exchange import CLOSE, READ, WRITE, Exchange
-from eitherway.http.fields import bytes_field
+from eitherway.http.fields import bytes_fields
 from eitherway.http.response import compose
 from eitherway.http.sessions import Sessions
 from eitherway.http.websocket import Handshake
@@ -145,7 +145,7 @@ class _Socket:
         self._exchange.fail(403, "the application refuses the WebSocket")
 
     def _begin_denial(self, message: Message) -> None:
-        fields = [bytes_field(tuple(pair)) for pair in message.get("headers") or ()]
+        fields = bytes_fields(tuple(message.get("headers") or ()))
         self._exchange.start(compose(message["status"], fields))
         self._state = _DENYING
 

@@ -12,7 +12,7 @@ from typing import Any
 from eitherway.config import Config
 from eitherway.errors import ResponseError
 from eitherway.http.exchange import READ, WRITE, Address, Exchange
-from eitherway.http.fields import REASONS, TEXT_FIELDS, Fields, text_field
+from eitherway.http.fields import REASONS, Fields, text_fields
 from eitherway.http.h1 import RequestLine
 from eitherway.http.memory import Memory
 from eitherway.http.response import Heads, ResponseHead, compose
@@ -348,12 +348,7 @@ def _not_bytes(data: object) -> ResponseError:
 
 def _compose(status: str, headers: tuple[tuple[str, str], ...]) -> ResponseHead:
     number, reason = _statuses.get(status) or _parse_status(status)
-    known = TEXT_FIELDS
-    try:
-        fields = [known.get(pair) or text_field(pair) for pair in headers]
-    except TypeError:  # pairs that are lists cannot be looked up
-        fields = [text_field(tuple(pair)) for pair in headers]  # type: ignore[arg-type]
-    return compose(number, fields, reason)
+    return compose(number, text_fields(headers), reason)
 
 
 _heads = Heads(_compose)

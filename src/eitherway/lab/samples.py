@@ -32,7 +32,7 @@ class Sample:
 
     @property
     def settled(self) -> bool:
-        return self.result.client_limited or (self._had_turns and is_settled(self.concurrency, self.result))
+        return self.result.client_limited or (is_settled(self.concurrency, self.result) and self._had_turns)
 
     @property
     def _had_turns(self) -> bool:

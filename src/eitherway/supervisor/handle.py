@@ -13,7 +13,7 @@ import socket as socket_module
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from select import select
+from select import POLLIN, poll
 from socket import socket as Socket  # noqa: N812
 from time import monotonic
 from typing import Any, TypeVar
@@ -79,7 +79,9 @@ class Line:
             fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(fd, fcntl.F_SETSIG, number)
             fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
-            if select([fd], [], [], 0)[0]:  # it came before this was asked for
+            line = poll()
+            line.register(fd, POLLIN)
+            if line.poll(0):  # it came before this was asked for
                 os.kill(os.getpid(), number)
         else:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~os.O_ASYNC)
